@@ -1,0 +1,37 @@
+//! How large things may be. One place, so that every face refuses the same sizes with the same numbers.
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Bytes of a [`Name`](crate::Name).
+pub const MAX_NAME_BYTES: usize = 128;
+/// Activities in one orchestration definition.
+pub const MAX_ACTIVITIES: usize = 100_000;
+/// Bytes of one source (a file or a request body) that holds definitions.
+pub const MAX_DEFINITION_BYTES: usize = 32 * MIB;
+/// Bytes of a definition's `description`.
+pub const MAX_DESCRIPTION_BYTES: usize = 16 * KIB;
+/// Bytes of an activity's `discriminator` and of an activity definition's `provider`.
+pub const MAX_DISCRIMINATOR_BYTES: usize = 256;
+/// Bytes of the `source` or the `target` of one mapping.
+pub const MAX_PATH_BYTES: usize = KIB;
+/// Levels of nested objects and arrays in a definition.
+pub const MAX_DEPTH: usize = 64;
+/// Values that the aliases (`*name`) of one YAML source may add to it, so that a small file cannot become a huge one.
+pub const MAX_ALIASED_VALUES: usize = 100_000;
+/// Mistakes that one apply lists; the rest is counted.
+pub const MAX_MISTAKES: usize = 1_000;
+/// Bytes of the input of one run.
+pub const MAX_INPUT_BYTES: usize = 16 * MIB;
+/// Bytes of the output of one activity.
+pub const MAX_OUTPUT_BYTES: usize = 16 * MIB;
+/// Bytes of the values that are mapped into one activity's input or one run's result.
+pub const MAX_MAPPED_BYTES: usize = 16 * MIB;
+/// Bytes of the shared context of one run, all keys and values together.
+pub const MAX_CONTEXT_BYTES: usize = MIB;
+/// Labels of one run or one agent.
+pub const MAX_LABELS: usize = 64;
+/// Bytes of the value of one label.
+pub const MAX_LABEL_VALUE_BYTES: usize = 256;
+/// Bytes of an error's or a reason's text that is kept.
+pub const MAX_REASON_BYTES: usize = 16 * KIB;

@@ -1,0 +1,148 @@
+//! The states of orchestrations and activities, and the words for them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The state of an orchestration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OrchestrationState {
+    /// Accepted and durable; nothing has been dispatched yet.
+    Initialized,
+    /// At least one activity has been dispatched.
+    Running,
+    /// Every activity completed.
+    Completed,
+    /// An activity failed for good.
+    Errored,
+    /// Someone cancelled it.
+    Cancelled,
+}
+
+impl OrchestrationState {
+    /// Every state, in the order of a life.
+    pub const ALL: [Self; 5] = [
+        Self::Initialized,
+        Self::Running,
+        Self::Completed,
+        Self::Errored,
+        Self::Cancelled,
+    ];
+
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Errored | Self::Cancelled)
+    }
+
+    /// The word used in JSON, on the command line and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initialized => "initialized",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Errored => "errored",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The state of an activity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ActivityState {
+    /// Dependencies are not done.
+    Pending,
+    /// Waits for an agent with room.
+    Ready,
+    /// An agent holds an attempt.
+    Running,
+    /// Acknowledged by an agent; completes or fails by an external call with its token.
+    Waiting,
+    /// Runs again at a known time.
+    Scheduled,
+    /// Done.
+    Completed,
+    /// Failed for good.
+    Failed,
+    /// Never ran, because the orchestration ended first.
+    Skipped,
+    /// Stopped, because the orchestration ended first.
+    Cancelled,
+}
+
+impl ActivityState {
+    /// Every state, in the order of a life.
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Ready,
+        Self::Running,
+        Self::Waiting,
+        Self::Scheduled,
+        Self::Completed,
+        Self::Failed,
+        Self::Skipped,
+        Self::Cancelled,
+    ];
+
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Skipped | Self::Cancelled)
+    }
+
+    /// The word used in JSON, on the command line and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Scheduled => "scheduled",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The text is no state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no state is called \"{given}\"; it is one of {known}")]
+pub struct UnknownState {
+    /// What was given.
+    pub given: String,
+    /// The words that are known, joined by commas.
+    pub known: String,
+}
+
+macro_rules! state_text {
+    ($state:ty) => {
+        impl fmt::Display for $state {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $state {
+            type Err = UnknownState;
+
+            fn from_str(text: &str) -> Result<Self, UnknownState> {
+                Self::ALL
+                    .into_iter()
+                    .find(|state| state.as_str() == text)
+                    .ok_or_else(|| UnknownState {
+                        given: text.to_owned(),
+                        known: Self::ALL.map(Self::as_str).join(", "),
+                    })
+            }
+        }
+    };
+}
+state_text!(OrchestrationState);
+state_text!(ActivityState);
