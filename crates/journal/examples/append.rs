@@ -1,23 +1,18 @@
 //! What the disk can do, and what the file journal makes of it: `cargo run --release --example append [DIR]`.
 
 use std::{
-    env, error::Error, future::Future, path::PathBuf, pin::pin, task::Context, task::Poll,
-    task::Waker, time::Duration, time::Instant,
+    env, error::Error, future::Future, path::PathBuf, pin::pin, task::Context, task::Poll, task::Waker, time::Duration,
+    time::Instant,
 };
 
 use bytes::Bytes;
 use unisono_journal::{Epoch, FileJournal, FileOptions, Journal, disk_speed};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let dir = env::args_os()
-        .nth(1)
-        .map_or_else(env::temp_dir, PathBuf::from);
+    let dir = env::args_os().nth(1).map_or_else(env::temp_dir, PathBuf::from);
     let disk = disk_speed::measure_disk(&dir, Duration::from_secs(2))?;
     println!("disk:    {:>9.0} syncs/s", disk.syncs_per_second);
-    println!(
-        "disk:    {:>9.0} grouped appends/s",
-        disk.grouped_appends_per_second
-    );
+    println!("disk:    {:>9.0} grouped appends/s", disk.grouped_appends_per_second);
 
     let journal_dir = dir.join(format!("append-{}", std::process::id()));
     let started = Instant::now();

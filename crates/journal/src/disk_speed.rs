@@ -57,11 +57,7 @@ struct Scratch {
 impl Scratch {
     fn create(dir: &Path) -> io::Result<Self> {
         let path = dir.join(format!("disk-speed-{}.tmp", std::process::id()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
         let scratch = Self { path, file };
         scratch.file.write_all_at(&vec![0; FILE_BYTES], 0)?;
         scratch.file.sync_all()?;

@@ -27,9 +27,7 @@ pub enum JournalError {
     #[error(transparent)]
     Held(#[from] LockError),
     /// A later leader has opened this journal.
-    #[error(
-        "epoch {given} is over: the journal has been opened by epoch {on_disk}; give up leadership"
-    )]
+    #[error("epoch {given} is over: the journal has been opened by epoch {on_disk}; give up leadership")]
     StaleEpoch {
         /// The epoch that was to open it.
         given: Epoch,
@@ -40,9 +38,7 @@ pub enum JournalError {
     #[error("the journal is not open; open it before appending or trimming")]
     NotOpen,
     /// A write failed, and what is on disk is not known until the journal is opened again.
-    #[error(
-        "an earlier write failed ({cause}); open the journal again, which reads back what is on disk"
-    )]
+    #[error("an earlier write failed ({cause}); open the journal again, which reads back what is on disk")]
     Poisoned {
         /// The failure.
         cause: String,
@@ -78,9 +74,7 @@ pub enum JournalError {
 #[derive(Debug, Error)]
 pub enum AppendError {
     /// The writer's position is not the journal's: somebody else has written, or the writer has lost count.
-    #[error(
-        "position {given} is not where the journal ends, which is {expected}; rebuild from the journal"
-    )]
+    #[error("position {given} is not where the journal ends, which is {expected}; rebuild from the journal")]
     Fenced {
         /// Where the journal ends.
         expected: Position,
@@ -138,9 +132,7 @@ pub enum Damage {
     #[error("the segment header is not intact")]
     Header,
     /// The header names another start than the file's name does.
-    #[error(
-        "the header says that the segment starts at position {start}, the file name says otherwise"
-    )]
+    #[error("the header says that the segment starts at position {start}, the file name says otherwise")]
     Renamed {
         /// The start in the header.
         start: Position,
@@ -169,9 +161,7 @@ pub enum Damage {
         next: Position,
     },
     /// A newer version of the program wrote the segment.
-    #[error(
-        "its format version is {found}, and this program reads version {supported}; use the program that wrote it"
-    )]
+    #[error("its format version is {found}, and this program reads version {supported}; use the program that wrote it")]
     Version {
         /// The version in the header.
         found: u32,

@@ -20,8 +20,7 @@ pub trait Journal: Send {
     /// # Errors
     /// [`JournalError::StaleEpoch`] when a later leader has been here; [`JournalError::Corrupt`] when the log cannot be
     /// trusted; the backend's own failures.
-    fn open(&mut self, epoch: Epoch)
-    -> impl Future<Output = Result<Position, JournalError>> + Send;
+    fn open(&mut self, epoch: Epoch) -> impl Future<Output = Result<Position, JournalError>> + Send;
 
     /// Appends one batch at `at` and returns the position after it. The batch is durable when this returns.
     ///
@@ -29,20 +28,13 @@ pub trait Journal: Send {
     /// [`AppendError::Fenced`] when `at` is not where the journal ends; [`AppendError::Unavailable`] when the batch could not
     /// be made durable, and for every append after that until [`Journal::open`]; [`AppendError::TooLarge`], which changes
     /// nothing.
-    fn append(
-        &mut self,
-        at: Position,
-        batch: Bytes,
-    ) -> impl Future<Output = Result<Position, AppendError>> + Send;
+    fn append(&mut self, at: Position, batch: Bytes) -> impl Future<Output = Result<Position, AppendError>> + Send;
 
     /// All batches from `from` up to the end at the time of the call, in order, each with its position.
     ///
     /// `from` is [`Journal::first_position`], or a position that `open`, `append` or this stream has given. The stream ends
     /// after its first error.
-    fn read(
-        &self,
-        from: Position,
-    ) -> impl Stream<Item = Result<(Position, Bytes), JournalError>> + Send;
+    fn read(&self, from: Position) -> impl Stream<Item = Result<(Position, Bytes), JournalError>> + Send;
 
     /// Allows the journal to forget the batches before `before`; it may keep some of them.
     ///

@@ -99,10 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _lock = DataDirLock::acquire(dir.path()).unwrap();
         let refusal = DataDirLock::acquire(dir.path()).unwrap_err().to_string();
-        assert!(
-            refusal.contains(&dir.path().display().to_string()),
-            "{refusal}"
-        );
+        assert!(refusal.contains(&dir.path().display().to_string()), "{refusal}");
         assert!(
             refusal.contains(&format!("process {}", std::process::id())),
             "{refusal}"

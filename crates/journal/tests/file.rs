@@ -68,22 +68,14 @@ async fn segments_are_prepared_in_the_background_recycled_and_bounded() {
     let mut journal = dir.handle();
     let mut at = journal.open(Epoch::new(1)).await.unwrap();
     for number in 0..300 {
-        at = journal
-            .append(at, Bytes::from(vec![number as u8; 1000]))
-            .await
-            .unwrap();
+        at = journal.append(at, Bytes::from(vec![number as u8; 1000])).await.unwrap();
         journal.trim(at).await.unwrap();
     }
     assert_eq!(dir.segments().len(), 1);
     drop(journal);
     let files = fs::read_dir(dir.journal_dir()).unwrap();
-    let bytes: u64 = files
-        .map(|file| file.unwrap().metadata().unwrap().len())
-        .sum();
-    assert!(
-        bytes <= 4 * 8192,
-        "{bytes} bytes are kept for an empty journal"
-    );
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes <= 4 * 8192, "{bytes} bytes are kept for an empty journal");
 }
 
 #[tokio::test]
@@ -94,9 +86,7 @@ async fn a_second_process_is_refused_naming_the_first() {
     let refusal = dir.handle().open(Epoch::new(2)).await.unwrap_err();
     assert!(matches!(refusal, JournalError::Held(_)));
     assert!(
-        refusal
-            .to_string()
-            .contains(&format!("process {}", std::process::id())),
+        refusal.to_string().contains(&format!("process {}", std::process::id())),
         "{refusal}"
     );
     drop(holder);
@@ -115,15 +105,7 @@ async fn damage_in_the_middle_is_refused_naming_the_file() {
     let segment = dir.segments().remove(0);
     let file = OpenOptions::new().write(true).open(&segment).unwrap();
     file.write_all_at(b"!", 512 + 128 + 50).unwrap();
-    let refusal = dir
-        .handle()
-        .open(Epoch::new(1))
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        refusal.contains(&segment.display().to_string()),
-        "{refusal}"
-    );
+    let refusal = dir.handle().open(Epoch::new(1)).await.unwrap_err().to_string();
+    assert!(refusal.contains(&segment.display().to_string()), "{refusal}");
     assert!(refusal.contains("at byte 640 (position 128)"), "{refusal}");
 }

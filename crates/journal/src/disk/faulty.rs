@@ -284,9 +284,7 @@ impl Disk for FaultyDisk {
         let inode = state.inodes.len();
         state.inodes.push(Inode::default());
         state.names.insert(name.to_owned(), inode);
-        state
-            .unsynced_names
-            .push(NameChange::Create(name.to_owned(), inode));
+        state.unsynced_names.push(NameChange::Create(name.to_owned(), inode));
         Ok(FaultyFile {
             disk: self.clone(),
             inode,
@@ -361,10 +359,7 @@ impl DiskFile for FaultyFile {
         let mut guard = self.disk.state();
         guard.up()?;
         let State {
-            random,
-            faults,
-            inodes,
-            ..
+            random, faults, inodes, ..
         } = &mut *guard;
         let inode = &mut inodes[self.inode];
         if faults.full && offset as usize + bytes.len() > inode.memory.len() {
@@ -393,10 +388,7 @@ impl DiskFile for FaultyFile {
         let mut guard = self.disk.state();
         guard.operation()?;
         let State {
-            random,
-            faults,
-            inodes,
-            ..
+            random, faults, inodes, ..
         } = &mut *guard;
         let inode = &mut inodes[self.inode];
         if !random.once_in(faults.failed_syncs) {

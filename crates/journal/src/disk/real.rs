@@ -29,8 +29,8 @@ impl Disk for RealDisk {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.dir)?
-            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        let names =
+            fs::read_dir(&self.dir)?.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
         names.collect()
     }
 
@@ -45,10 +45,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.dir.join(name))
+        OpenOptions::new().read(true).write(true).open(self.dir.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

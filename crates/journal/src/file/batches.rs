@@ -30,11 +30,7 @@ pub(crate) struct Batches<D: Disk> {
 
 impl<D: Disk> Batches<D> {
     /// Reads what was found: the segments, and where the last one ends.
-    pub(crate) fn new(
-        disk: D,
-        found: Result<(Vec<Segment>, Position), JournalError>,
-        from: Position,
-    ) -> Self {
+    pub(crate) fn new(disk: D, found: Result<(Vec<Segment>, Position), JournalError>, from: Position) -> Self {
         let (segments, end, refusal) = match found {
             Ok((segments, end)) => {
                 let refusal = out_of_range(&segments, from, end);
@@ -76,11 +72,7 @@ impl<D: Disk> Batches<D> {
 
     /// The reader of the segment that holds the next frame.
     fn reader(&mut self) -> Result<Option<&mut SegmentReader<D>>, JournalError> {
-        while self
-            .segments
-            .get(1)
-            .is_some_and(|next| next.start <= self.at)
-        {
+        while self.segments.get(1).is_some_and(|next| next.start <= self.at) {
             self.segments.pop_front();
             self.reader = None;
         }
@@ -92,28 +84,18 @@ impl<D: Disk> Batches<D> {
 }
 
 fn out_of_range(segments: &[Segment], from: Position, end: Position) -> Option<JournalError> {
-    let first = segments
-        .first()
-        .map_or(Position::START, |segment| segment.start);
+    let first = segments.first().map_or(Position::START, |segment| segment.start);
     if from < first {
         Some(JournalError::Trimmed { from, first })
     } else if from > end {
-        Some(JournalError::BeyondEnd {
-            position: from,
-            end,
-        })
+        Some(JournalError::BeyondEnd { position: from, end })
     } else {
         None
     }
 }
 
 /// Why there is no frame at this position, which is before the end: it is damaged, or the reader began in the middle of one.
-fn refusal<D: Disk>(
-    reader: &mut SegmentReader<D>,
-    from: Position,
-    at: Position,
-    end: Position,
-) -> JournalError {
+fn refusal<D: Disk>(reader: &mut SegmentReader<D>, from: Position, at: Position, end: Position) -> JournalError {
     let mut damaged = at;
     if at == from {
         let mut place = reader.header().segment.start;

@@ -163,8 +163,8 @@ mod tests {
     #[test]
     fn the_format_of_a_frame_is_what_it_was() {
         let expected = [
-            3, 0, 0, 0x10, 0x0C, 0x31, 0x4D, 0x04, 40, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
-            b'a', b'b', b'c', 0, 0, 0, 0, 0,
+            3, 0, 0, 0x10, 0x0C, 0x31, 0x4D, 0x04, 40, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', b'c',
+            0, 0, 0, 0, 0,
         ];
         assert_eq!(frame(b"abc"), expected, "{:02x?}", frame(b"abc"));
     }
@@ -177,8 +177,7 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             let head = Head::parse(&flipped, Position::new(40));
             let whole = head.is_some_and(|head| {
-                flipped.len() >= head.frame_bytes()
-                    && head.verifies(&journal(), &flipped[..head.frame_bytes()])
+                flipped.len() >= head.frame_bytes() && head.verifies(&journal(), &flipped[..head.frame_bytes()])
             });
             assert!(!whole, "bit {bit}");
         }

@@ -95,16 +95,13 @@ impl<D: Disk> Log<D> {
         let writer = self.writer.insert(writer);
         writer.epoch = epoch;
         if earlier < epoch {
-            self.write(Kind::Takeover, &[])
-                .inspect_err(|_| self.writer = None)?;
+            self.write(Kind::Takeover, &[]).inspect_err(|_| self.writer = None)?;
         }
         self.end()
     }
 
     fn create(&mut self, epoch: Epoch) -> Result<Writer<D::File>, JournalError> {
-        let spare = self
-            .spares
-            .make(self.segment_bytes.min(FIRST_SEGMENT_BYTES))?;
+        let spare = self.spares.make(self.segment_bytes.min(FIRST_SEGMENT_BYTES))?;
         let segment = Segment {
             start: Position::START,
             bytes: spare.bytes,
@@ -133,10 +130,7 @@ impl<D: Disk> Log<D> {
     /// Makes everything that was found durable, and what stands behind it zero.
     fn repair(&mut self, layout: Layout) -> Result<Writer<D::File>, JournalError> {
         let Layout {
-            journal,
-            epoch,
-            end,
-            ..
+            journal, epoch, end, ..
         } = layout;
         let mut buffer = Vec::new();
         self.sync_names()?;
@@ -144,10 +138,7 @@ impl<D: Disk> Log<D> {
             let file = self.open_segment(sealed)?;
             seal(
                 &self.disk,
-                &Active {
-                    segment: *sealed,
-                    file,
-                },
+                &Active { segment: *sealed, file },
                 &journal,
                 last.start,
                 &mut buffer,
@@ -158,8 +149,7 @@ impl<D: Disk> Log<D> {
             file: self.open_segment(&segment)?,
             segment,
         };
-        repair_tail(&active, &layout)
-            .map_err(|source| failed("repair", &self.disk, &segment.name(), source))?;
+        repair_tail(&active, &layout).map_err(|source| failed("repair", &self.disk, &segment.name(), source))?;
         self.cut = layout.torn.then(|| CutTail {
             segment: self.disk.path(&segment.name()),
             offset: segment.offset_of(end),
@@ -191,10 +181,7 @@ impl<D: Disk> Log<D> {
     pub(crate) fn append(&mut self, at: Position, batch: &[u8]) -> Result<Position, AppendError> {
         let expected = self.end().map_err(AppendError::Unavailable)?;
         if at != expected {
-            return Err(AppendError::Fenced {
-                expected,
-                given: at,
-            });
+            return Err(AppendError::Fenced { expected, given: at });
         }
         if batch.len() > MAX_BATCH_BYTES {
             return Err(AppendError::TooLarge {
@@ -212,9 +199,7 @@ impl<D: Disk> Log<D> {
     /// Where a usable journal ends.
     fn end(&self) -> Result<Position, JournalError> {
         match (&self.poison, &self.writer) {
-            (Some(cause), _) => Err(JournalError::Poisoned {
-                cause: cause.clone(),
-            }),
+            (Some(cause), _) => Err(JournalError::Poisoned { cause: cause.clone() }),
             (None, Some(writer)) => Ok(writer.end),
             (None, None) => Err(JournalError::NotOpen),
         }
@@ -254,13 +239,9 @@ impl<D: Disk> Log<D> {
     pub(crate) fn trim(&mut self, before: Position) -> Result<(), JournalError> {
         let end = self.end()?;
         if before > end {
-            return Err(JournalError::BeyondEnd {
-                position: before,
-                end,
-            });
+            return Err(JournalError::BeyondEnd { position: before, end });
         }
-        self.trim_segments(before)
-            .inspect_err(|error| self.poison(error))
+        self.trim_segments(before).inspect_err(|error| self.poison(error))
     }
 
     /// Oldest first, each durably before the next, so that no crash leaves a gap.
@@ -279,11 +260,8 @@ impl<D: Disk> Log<D> {
     pub(crate) fn read(&self, from: Position) -> Batches<D> {
         let found = match &self.writer {
             Some(writer) => Ok((writer.segments.iter().copied().collect(), writer.end)),
-            None => scan(&self.disk).map(|layout| {
-                layout.map_or((Vec::new(), Position::START), |found| {
-                    (found.segments, found.end)
-                })
-            }),
+            None => scan(&self.disk)
+                .map(|layout| layout.map_or((Vec::new(), Position::START), |found| (found.segments, found.end))),
         };
         Batches::new(self.disk.clone(), found, from)
     }
@@ -309,12 +287,7 @@ impl<D: Disk> Log<D> {
 }
 
 impl<F: DiskFile> Writer<F> {
-    fn write_frame<D: Disk<File = F>>(
-        &mut self,
-        disk: &D,
-        kind: Kind,
-        payload: &[u8],
-    ) -> Result<(), JournalError> {
+    fn write_frame<D: Disk<File = F>>(&mut self, disk: &D, kind: Kind, payload: &[u8]) -> Result<(), JournalError> {
         let Self {
             journal,
             epoch,
@@ -367,11 +340,7 @@ impl<F: DiskFile> Writer<F> {
 
 /// Makes a spare file the segment of this header, durably. The header comes first: a segment's name never stands over a file
 /// without one.
-fn activate<D: Disk>(
-    disk: &D,
-    spare: &Spare,
-    header: Header,
-) -> Result<Active<D::File>, JournalError> {
+fn activate<D: Disk>(disk: &D, spare: &Spare, header: Header) -> Result<Active<D::File>, JournalError> {
     let segment = header.segment;
     let file = disk.open(&spare.name);
     let file = file.map_err(|source| failed("open", disk, &spare.name, source))?;
@@ -380,8 +349,7 @@ fn activate<D: Disk>(
         .map_err(|source| failed("write to", disk, &spare.name, source))?;
     disk.rename(&spare.name, &segment.name())
         .map_err(|source| failed("rename", disk, &spare.name, source))?;
-    disk.sync_names()
-        .map_err(|source| failed("sync", disk, "", source))?;
+    disk.sync_names().map_err(|source| failed("sync", disk, "", source))?;
     Ok(Active { segment, file })
 }
 

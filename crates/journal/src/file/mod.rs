@@ -122,8 +122,7 @@ impl FileJournal {
     fn lock(&mut self) -> Result<(), JournalError> {
         if self.lock.is_none() {
             let disk = self.log.disk();
-            disk.create_dir()
-                .map_err(|source| failed("create", disk, "", source))?;
+            disk.create_dir().map_err(|source| failed("create", disk, "", source))?;
             self.lock = Some(DataDirLock::acquire_file(&disk.path(""), "journal.lock")?);
         }
         Ok(())
@@ -140,10 +139,7 @@ impl Journal for FileJournal {
         self.log.append(at, &batch)
     }
 
-    fn read(
-        &self,
-        from: Position,
-    ) -> impl Stream<Item = Result<(Position, Bytes), JournalError>> + Send {
+    fn read(&self, from: Position) -> impl Stream<Item = Result<(Position, Bytes), JournalError>> + Send {
         self.log.read(from)
     }
 

@@ -60,13 +60,8 @@ pub(crate) fn scan<D: Disk>(disk: &D) -> Result<Option<Layout>, JournalError> {
 }
 
 fn starts<D: Disk>(disk: &D) -> Result<Vec<Position>, JournalError> {
-    let names = disk
-        .names()
-        .map_err(|source| failed("list", disk, "", source))?;
-    let mut starts: Vec<_> = names
-        .iter()
-        .filter_map(|name| start_in_name(name))
-        .collect();
+    let names = disk.names().map_err(|source| failed("list", disk, "", source))?;
+    let mut starts: Vec<_> = names.iter().filter_map(|name| start_in_name(name)).collect();
     starts.sort_unstable();
     Ok(starts)
 }
@@ -104,11 +99,7 @@ impl Walk {
 
 /// A segment that is not the last must end where the next one starts: the next one was only made when all of this one was
 /// durable.
-fn goes_on<D: Disk>(
-    reader: &SegmentReader<D>,
-    walk: &Walk,
-    next: Position,
-) -> Result<(), JournalError> {
+fn goes_on<D: Disk>(reader: &SegmentReader<D>, walk: &Walk, next: Position) -> Result<(), JournalError> {
     let damage = match walk.end {
         end if end == next => return Ok(()),
         end if end > next => Damage::Overlap { next },
@@ -119,11 +110,7 @@ fn goes_on<D: Disk>(
 }
 
 /// The last segment may end in an unfinished write, behind which nothing can have been written.
-fn ends<D: Disk>(
-    reader: &mut SegmentReader<D>,
-    walk: &Walk,
-    layout: &mut Layout,
-) -> Result<(), JournalError> {
+fn ends<D: Disk>(reader: &mut SegmentReader<D>, walk: &Walk, layout: &mut Layout) -> Result<(), JournalError> {
     if walk.sealed {
         let missing = Damage::MissingSegment { position: walk.end };
         return Err(reader.corruption(walk.end, missing));

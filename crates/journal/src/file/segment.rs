@@ -51,9 +51,7 @@ pub(crate) fn segment_name(start: Position) -> String {
 
 /// The start in a segment's file name; nothing for other files.
 pub(crate) fn start_in_name(name: &str) -> Option<Position> {
-    let digits = name
-        .strip_suffix(".segment")
-        .filter(|digits| digits.len() == 20)?;
+    let digits = name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?;
     digits.parse().ok().map(Position::new)
 }
 
@@ -83,23 +81,20 @@ impl Header {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Damage> {
-        Self::parse(bytes)
-            .ok_or(Damage::Header)
-            .and_then(|(version, header)| {
-                let supported = VERSION;
-                let known = version == supported;
-                known.then_some(header).ok_or(Damage::Version {
-                    found: version,
-                    supported,
-                })
+        Self::parse(bytes).ok_or(Damage::Header).and_then(|(version, header)| {
+            let supported = VERSION;
+            let known = version == supported;
+            known.then_some(header).ok_or(Damage::Version {
+                found: version,
+                supported,
             })
+        })
     }
 
     fn parse(bytes: &[u8]) -> Option<(u32, Self)> {
         let mut plain = bytes.to_vec();
         plain.get_mut(12..16)?.fill(0);
-        let intact =
-            bytes.starts_with(MAGIC) && frame::u32_at(bytes, 12)? == crc32c::crc32c(&plain);
+        let intact = bytes.starts_with(MAGIC) && frame::u32_at(bytes, 12)? == crc32c::crc32c(&plain);
         let header = Self {
             journal: JournalId::new(Uuid::from_bytes(*bytes.get(16..)?.first_chunk()?)),
             segment: Segment {
@@ -179,11 +174,7 @@ impl<D: Disk> SegmentReader<D> {
 
     /// The frame at this position, if an intact one stands there.
     pub(crate) fn frame(&mut self, at: Position) -> Result<Option<Frame<'_>>, JournalError> {
-        let Self {
-            disk,
-            header,
-            window,
-        } = self;
+        let Self { disk, header, window } = self;
         window
             .frame(header, at)
             .map_err(|source| failed("read", disk, &header.segment.name(), source))
@@ -191,11 +182,7 @@ impl<D: Disk> SegmentReader<D> {
 
     /// Whether a frame was begun at this position, intact or not.
     pub(crate) fn begun(&mut self, at: Position) -> Result<bool, JournalError> {
-        let Self {
-            disk,
-            header,
-            window,
-        } = self;
+        let Self { disk, header, window } = self;
         let head = window.head(header, at);
         let head = head.map_err(|source| failed("read", disk, &header.segment.name(), source))?;
         Ok(head.is_some())
@@ -203,11 +190,7 @@ impl<D: Disk> SegmentReader<D> {
 
     /// Looks through what stands at and behind `at`, where no intact frame stands.
     pub(crate) fn tail(&mut self, at: Position) -> Result<Tail, JournalError> {
-        let Self {
-            disk,
-            header,
-            window,
-        } = self;
+        let Self { disk, header, window } = self;
         window
             .tail(header, at)
             .map_err(|source| failed("read", disk, &header.segment.name(), source))
@@ -235,12 +218,7 @@ fn push_adjoining(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
 }
 
 /// The error for the failure of a file operation, which names the file.
-pub(crate) fn failed<D: Disk>(
-    action: &'static str,
-    disk: &D,
-    name: &str,
-    source: io::Error,
-) -> JournalError {
+pub(crate) fn failed<D: Disk>(action: &'static str, disk: &D, name: &str, source: io::Error) -> JournalError {
     JournalError::Io {
         action,
         path: disk.path(name),
@@ -323,11 +301,7 @@ impl<F: DiskFile> Window<F> {
         Ok(bytes.is_some_and(|bytes| bytes == &ZEROS[..bytes.len()]))
     }
 
-    fn frame_within(
-        &mut self,
-        header: &Header,
-        block: &Range<u64>,
-    ) -> io::Result<Option<Position>> {
+    fn frame_within(&mut self, header: &Header, block: &Range<u64>) -> io::Result<Option<Position>> {
         for offset in block.clone().step_by(ALIGNMENT) {
             let at = header.segment.start.plus(offset - HEADER_BYTES);
             if self.frame(header, at)?.is_some() {

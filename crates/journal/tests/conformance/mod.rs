@@ -79,9 +79,7 @@ async fn reading_starts_at_any_batch<P: Place>(place: &P) {
         assert_eq!(read(&journal, *position).await, appended[index..]);
     }
     assert_eq!(read(&journal, at).await, []);
-    let beyond = pin!(journal.read(Position::new(at.get() + 1_000_000)))
-        .next()
-        .await;
+    let beyond = pin!(journal.read(Position::new(at.get() + 1_000_000))).next().await;
     assert!(matches!(beyond, Some(Err(JournalError::BeyondEnd { .. }))));
 }
 
@@ -89,10 +87,7 @@ async fn an_append_anywhere_but_at_the_end_is_fenced<P: Place>(place: &P) {
     let (mut journal, mut at) = opened(place, 1).await;
     let first = append(&mut journal, &mut at, "first").await;
     for wrong in [first.0, Position::new(at.get() + 8)] {
-        let refusal = journal
-            .append(wrong, Bytes::from("wrong"))
-            .await
-            .unwrap_err();
+        let refusal = journal.append(wrong, Bytes::from("wrong")).await.unwrap_err();
         assert!(
             matches!(refusal, AppendError::Fenced { expected, given } if expected == at && given == wrong),
             "{refusal}"
@@ -104,10 +99,7 @@ async fn an_append_anywhere_but_at_the_end_is_fenced<P: Place>(place: &P) {
 
 async fn nothing_is_appended_before_opening<P: Place>(place: &P) {
     let mut journal = place.handle();
-    let refusal = journal
-        .append(Position::START, Bytes::from("early"))
-        .await
-        .unwrap_err();
+    let refusal = journal.append(Position::START, Bytes::from("early")).await.unwrap_err();
     assert!(matches!(refusal, AppendError::Unavailable(_)), "{refusal}");
     assert!(journal.trim(Position::START).await.is_err());
 }
@@ -121,10 +113,7 @@ async fn a_deposed_writer_cannot_write<P: Place>(place: &P) {
         Err(error) => assert!(matches!(error, JournalError::Held(_)), "{error}"),
         Ok(mut successor_at) => {
             append(&mut successor, &mut successor_at, "the successor's").await;
-            let refusal = deposed
-                .append(at, Bytes::from("too late"))
-                .await
-                .unwrap_err();
+            let refusal = deposed.append(at, Bytes::from("too late")).await.unwrap_err();
             assert!(matches!(refusal, AppendError::Fenced { .. }), "{refusal}");
         }
     }
@@ -140,11 +129,7 @@ async fn an_older_epoch_is_refused<P: Place>(place: &P) {
             if given == Epoch::new(6) && on_disk == Epoch::new(7)),
         "{refusal}"
     );
-    assert!(
-        late.append(Position::START, Bytes::from("late"))
-            .await
-            .is_err()
-    );
+    assert!(late.append(Position::START, Bytes::from("late")).await.is_err());
     drop(late);
     opened(place, 7).await;
 }
@@ -170,10 +155,7 @@ async fn a_torn_batch_is_gone_and_written_over<P: Place>(place: &P) {
         return;
     }
     let (mut journal, mut at) = opened(place, 1).await;
-    assert_eq!(
-        read(&journal, Position::START).await,
-        std::slice::from_ref(&kept)
-    );
+    assert_eq!(read(&journal, Position::START).await, std::slice::from_ref(&kept));
     let anew = append(&mut journal, &mut at, "anew").await;
     drop(journal);
     let (journal, _) = opened(place, 1).await;

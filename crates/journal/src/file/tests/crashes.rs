@@ -122,10 +122,7 @@ impl Case {
                 assert!(matches!(error, AppendError::Unavailable(_)), "{error}");
                 assert!(self.disk.has_failed(), "failed without a fault: {error:?}");
                 let again = log.append(at, &batch).unwrap_err();
-                let poisoned = matches!(
-                    again,
-                    AppendError::Unavailable(JournalError::Poisoned { .. })
-                );
+                let poisoned = matches!(again, AppendError::Unavailable(JournalError::Poisoned { .. }));
                 assert!(poisoned, "{again}");
                 self.in_flight = Some((at, batch));
                 None

@@ -4,9 +4,7 @@ use super::*;
 use crate::{Corruption, Damage, disk::Disk, file::frame::frame_bytes};
 
 /// Several segments, the last of which holds several batches.
-const SIZES: [usize; 14] = [
-    900, 0, 1, 400, 1200, 800, 5000, 30, 700, 2000, 1500, 3, 64, 200,
-];
+const SIZES: [usize; 14] = [900, 0, 1, 400, 1200, 800, 5000, 30, 700, 2000, 1500, 3, 64, 200];
 
 fn damage_found(disk: &FaultyDisk) -> Corruption {
     let before: Vec<_> = names(disk).iter().map(|name| disk.contents(name)).collect();
@@ -48,11 +46,7 @@ fn a_flipped_bit_before_the_last_batch_is_refused_with_segment_and_offset() {
             pristine.flip(&name, offset + byte, bit);
 
             let found = damage_found(&pristine);
-            assert_eq!(
-                found.segment,
-                pristine.path(&name),
-                "batch {index}, byte {byte}"
-            );
+            assert_eq!(found.segment, pristine.path(&name), "batch {index}, byte {byte}");
             assert_eq!((found.offset, found.position), (offset, *at));
             assert!(matches!(found.damage, Damage::Frame { .. }));
             reading_stops_there(open, &appended[..index], *at);
@@ -113,28 +107,16 @@ fn a_flipped_bit_in_a_segment_header_is_refused() {
         let (disk, _) = journal_of(&[10]);
         disk.flip("00000000000000000000.segment", byte, 5);
         let found = damage_found(&disk);
-        assert_eq!(
-            (found.offset, found.damage),
-            (0, Damage::Header),
-            "byte {byte}"
-        );
+        assert_eq!((found.offset, found.damage), (0, Damage::Header), "byte {byte}");
     }
 }
 
 #[test]
 fn a_segment_under_another_name_is_refused() {
     let (disk, _) = journal_of(&[10]);
-    disk.rename(
-        "00000000000000000000.segment",
-        "00000000000000000008.segment",
-    )
-    .unwrap();
-    assert_eq!(
-        damage_found(&disk).damage,
-        Damage::Renamed {
-            start: Position::START
-        }
-    );
+    disk.rename("00000000000000000000.segment", "00000000000000000008.segment")
+        .unwrap();
+    assert_eq!(damage_found(&disk).damage, Damage::Renamed { start: Position::START });
 }
 
 #[test]
@@ -143,10 +125,7 @@ fn a_segment_of_another_journal_is_refused() {
     let (disk, _) = journal_of(&SIZES);
     let (other, _) = journal_of(&SIZES);
     let name = &names(&disk)[1];
-    disk.open(name)
-        .unwrap()
-        .write_all_at(0, &other.contents(name))
-        .unwrap();
+    disk.open(name).unwrap().write_all_at(0, &other.contents(name)).unwrap();
     assert_eq!(damage_found(&disk).damage, Damage::Foreign);
 }
 
@@ -175,18 +154,9 @@ fn reading_from_outside_or_inside_a_batch_is_refused_as_such() {
     assert!(first > Position::START && first <= sixth);
 
     let refusal = |from: Position| log.read(from).next().unwrap().unwrap_err();
-    assert!(matches!(
-        refusal(Position::START),
-        JournalError::Trimmed { .. }
-    ));
-    assert!(matches!(
-        refusal(sixth.plus(8)),
-        JournalError::NotABatch { .. }
-    ));
-    assert!(matches!(
-        refusal(end.plus(8)),
-        JournalError::BeyondEnd { .. }
-    ));
+    assert!(matches!(refusal(Position::START), JournalError::Trimmed { .. }));
+    assert!(matches!(refusal(sixth.plus(8)), JournalError::NotABatch { .. }));
+    assert!(matches!(refusal(end.plus(8)), JournalError::BeyondEnd { .. }));
     assert!(log.read(end).next().is_none());
     assert_eq!(batches(&log, sixth).unwrap(), appended[6..]);
 }

@@ -18,21 +18,14 @@ fn a_failed_sync_is_never_retried_as_if_nothing_happened() {
         disk.set_faults(Faults::default());
         let again = log.append(at, b"again").unwrap_err();
         assert!(
-            matches!(
-                again,
-                AppendError::Unavailable(JournalError::Poisoned { .. })
-            ),
+            matches!(again, AppendError::Unavailable(JournalError::Poisoned { .. })),
             "{again}"
         );
 
         log.open(Epoch::new(1)).unwrap();
         let served = batches(&log, Position::START).unwrap();
         disk.power_cycle();
-        assert_eq!(
-            batches(&log_on(&disk), Position::START).unwrap(),
-            served,
-            "seed {seed}"
-        );
+        assert_eq!(batches(&log_on(&disk), Position::START).unwrap(), served, "seed {seed}");
     }
 }
 
@@ -75,10 +68,7 @@ fn a_full_disk_is_said_and_the_journal_goes_on_when_there_is_space() {
             Err(error) => panic!("{error}"),
         }
     };
-    assert!(
-        refusal.to_string().starts_with("could not preallocate"),
-        "{refusal}"
-    );
+    assert!(refusal.to_string().starts_with("could not preallocate"), "{refusal}");
     disk.set_faults(Faults::default());
     assert_eq!(log.open(Epoch::new(1)).unwrap(), at);
     log.append(at, &[1; 500]).unwrap();
@@ -135,11 +125,7 @@ fn a_recycled_segment_never_brings_back_its_old_batches() {
         }
         disk.power_cycle();
         let first = log.first_position();
-        let kept: Vec<_> = appended
-            .iter()
-            .filter(|batch| batch.0 >= first)
-            .cloned()
-            .collect();
+        let kept: Vec<_> = appended.iter().filter(|batch| batch.0 >= first).cloned().collect();
         assert_eq!(batches(&log_on(&disk), first).unwrap(), kept);
     }
     let name = disk_names(&disk)
