@@ -1,0 +1,479 @@
+//! The pure decider: what happens next.
+//!
+//! [`State::decide`] reads state and a command and returns events or a rejection; [`State::evolve`]
+//! folds one event and cannot fail. There is no clock, no randomness, no I/O and no thread here:
+//! time and nonces come in as arguments and stand in the events, so that folding a journal gives
+//! the same state on every machine. This file is the only place where the rooms meet.
+
+pub mod agent;
+pub mod codec;
+pub mod definition;
+pub mod orchestration;
+pub mod payload;
+pub mod snapshot;
+mod timer;
+mod work;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use thiserror::Error;
+use unisono_model::api::{
+    ActivityState, AgentView, AppliedDefinition, DefinitionKind, OrchestrationState, OrchestrationSummary,
+    OrchestrationView,
+};
+use unisono_model::ids::{AttemptToken, Revision, Timestamp};
+use unisono_model::name::Name;
+
+use agent::{AgentCommand, AgentEvent, AgentKey, SessionId};
+use definition::{DefinitionCommand, DefinitionEvent, Definitions};
+use orchestration::{OrchestrationCommand, OrchestrationEvent, RetryPolicy, Run, RunKey, Runs, Task};
+use snapshot::Entity;
+use work::Work;
+pub use work::{Counts, QueueDepth};
+
+pub(crate) use agent::timer as agent_timer;
+
+/// Numbers that decisions depend on. They stand in events, so that changing them changes nothing
+/// that was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// For how long an agent may be gone before its attempts go to others, in milliseconds.
+    pub agent_grace_ms: u64,
+    /// How recoverable errors are retried.
+    pub retry: RetryPolicy,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            agent_grace_ms: 15_000,
+            retry: RetryPolicy::DEFAULT,
+        }
+    }
+}
+
+/// What someone asks.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// About definitions.
+    Definition(DefinitionCommand),
+    /// About runs.
+    Orchestration(OrchestrationCommand),
+    /// About agents.
+    Agent(AgentCommand),
+    /// Time has passed.
+    Tick,
+}
+
+/// What was decided; a fact.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    /// About a definition.
+    #[n(0)]
+    Definition(#[n(0)] DefinitionEvent),
+    /// About a run.
+    #[n(1)]
+    Orchestration(#[n(0)] OrchestrationEvent),
+    /// About an agent.
+    #[n(2)]
+    Agent(#[n(0)] AgentEvent),
+}
+
+impl Event {
+    /// The run that an event is about; `revision` is the event's own.
+    #[must_use]
+    pub fn run(&self, revision: Revision) -> Option<RunKey> {
+        match self {
+            Self::Orchestration(event) => Some(RunKey(event.run().unwrap_or(revision.0))),
+            _ => None,
+        }
+    }
+}
+
+/// The answer to a command, to be given once its events are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// There is nothing to say.
+    Done,
+    /// Definitions were applied.
+    Applied(Vec<AppliedDefinition>),
+    /// A run exists.
+    Started {
+        /// Its id.
+        id: Name,
+        /// The definition's version that it runs.
+        version: u32,
+        /// Whether this command started it.
+        created: bool,
+    },
+    /// A run was cancelled.
+    Cancelled {
+        /// Activities that were stopped.
+        cancelled: Vec<Name>,
+        /// Activities that will never run.
+        skipped: Vec<Name>,
+    },
+    /// What became of an activity.
+    Activity {
+        /// Its state.
+        activity: ActivityState,
+        /// The state of its run.
+        orchestration: OrchestrationState,
+    },
+    /// An agent is known.
+    Joined {
+        /// Its key.
+        agent: AgentKey,
+        /// Attempts that it named and still holds.
+        keep: Vec<AttemptToken>,
+        /// Attempts that it named and no longer holds.
+        drop: Vec<AttemptToken>,
+    },
+}
+
+/// Why a command was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Rejection {
+    /// What the command was based on has changed: look again and repeat it.
+    #[error("what the request was checked against has changed meanwhile")]
+    Stale,
+    /// There is no such definition.
+    #[error("there is no {} of type \"{type_name}\"", kind.describe())]
+    DefinitionNotFound {
+        /// Which kind.
+        kind: DefinitionKind,
+        /// Which type.
+        type_name: Name,
+    },
+    /// There is no such version.
+    #[error("{} \"{type_name}\" has no version {version}; its newest is {newest}", kind.describe())]
+    VersionNotFound {
+        /// Which kind.
+        kind: DefinitionKind,
+        /// Which type.
+        type_name: Name,
+        /// Which version.
+        version: u32,
+        /// The newest one.
+        newest: u32,
+    },
+    /// The definition takes no new starts.
+    #[error("orchestration definition \"{type_name}\" is inactive")]
+    DefinitionInactive {
+        /// Which type.
+        type_name: Name,
+    },
+    /// The activity definition is used.
+    #[error("activity definition \"{type_name}\" is used by {}", users.iter().map(|user| format!("\"{user}\"")).collect::<Vec<_>>().join(", "))]
+    DefinitionInUse {
+        /// Which type.
+        type_name: Name,
+        /// The orchestration definitions that use it.
+        users: Vec<Name>,
+    },
+    /// The id belongs to another request.
+    #[error("orchestration \"{id}\" exists and was started with other content")]
+    IdTaken {
+        /// Which id.
+        id: Name,
+    },
+    /// The run is not open: it has ended or never was.
+    #[error("orchestration \"{id}\" is not open")]
+    NotOpen {
+        /// Which id.
+        id: Name,
+    },
+    /// The run has no such activity.
+    #[error("orchestration \"{id}\" has no activity \"{activity}\"")]
+    ActivityNotFound {
+        /// Which run.
+        id: Name,
+        /// Which activity.
+        activity: Name,
+    },
+    /// The token is not the current one of any attempt.
+    #[error("token {token} is not current: the attempt has ended, was given to another agent, or never was")]
+    StaleToken {
+        /// The token.
+        token: AttemptToken,
+    },
+    /// The token belongs to another activity.
+    #[error("token {token} belongs to another activity")]
+    TokenOfAnother {
+        /// The token.
+        token: AttemptToken,
+    },
+    /// The context would grow past its limit.
+    #[error(
+        "the shared context would grow past {} bytes",
+        unisono_model::limits::MAX_CONTEXT_BYTES
+    )]
+    ContextTooLarge,
+    /// What the command leads to is more than the journal takes at once.
+    #[error("the request leads to {bytes} bytes of events; the limit is {limit}")]
+    TooLarge {
+        /// Bytes of the events.
+        bytes: usize,
+        /// How many bytes one command may lead to.
+        limit: usize,
+    },
+    /// The agent has connected again since, or is gone.
+    #[error("the agent's connection has been replaced")]
+    SessionReplaced,
+    /// The program is at fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// What must happen outside once the events that caused it are durable.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Hand an attempt to an agent.
+    Dispatch {
+        /// On this connection.
+        session: SessionId,
+        /// The attempt.
+        task: Box<Task>,
+    },
+    /// Tell an agent to stop an attempt.
+    CancelAttempt {
+        /// On this connection.
+        session: SessionId,
+        /// Which attempt.
+        token: AttemptToken,
+        /// Why.
+        reason: String,
+    },
+    /// Lists show a run differently now.
+    Summary {
+        /// Which run.
+        run: RunKey,
+        /// Where.
+        namespace: Name,
+        /// What they show.
+        summary: Box<OrchestrationSummary>,
+    },
+    /// A run has ended and left the engine.
+    Archive(Box<Run>),
+    /// Definitions are these now.
+    DefinitionsChanged(Arc<Definitions>),
+}
+
+impl Effect {
+    pub(crate) fn summary(run: &Run) -> Self {
+        Self::Summary {
+            run: run.key,
+            namespace: run.namespace.clone(),
+            summary: Box::new(run.summary()),
+        }
+    }
+}
+
+/// The effects of a batch, in order.
+pub type Effects = Vec<Effect>;
+
+/// Everything that is open in a partition.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The last event folded.
+    pub revision: Revision,
+    /// The time of the last event folded; time never goes back.
+    pub now: Timestamp,
+    settings: Settings,
+    definitions: Arc<Definitions>,
+    runs: Runs,
+    work: Work,
+    dirty: BTreeSet<Entity>,
+}
+
+impl State {
+    /// The state of an empty partition.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            ..Self::default()
+        }
+    }
+
+    /// What a command leads to.
+    ///
+    /// # Errors
+    /// A [`Rejection`], with `events` as they were.
+    pub fn decide(&self, command: Command, at: Timestamp, events: &mut Vec<Event>) -> Result<Reply, Rejection> {
+        let settings = &self.settings;
+        match command {
+            Command::Definition(command) => definition::decide(&self.definitions, command, events),
+            Command::Orchestration(command) => orchestration::decide(self, command, at, settings, events),
+            Command::Agent(command) => {
+                let reply = agent::decide(self, command, at, settings, events)?;
+                orchestration::leave_out_after_end(events);
+                Ok(reply)
+            }
+            Command::Tick => {
+                timer::decide(self, at, events);
+                orchestration::leave_out_after_end(events);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// Hands the next ready activity to an agent with room; `None` when there is no such pair.
+    /// The event must be folded before the next is asked for. `nonce` is random.
+    pub fn dispatch(&mut self, nonce: u64) -> Option<Event> {
+        orchestration::dispatch(self, nonce)
+    }
+
+    /// Folds one event: the next one of the journal, or one that a checkpoint has seen already.
+    pub fn evolve(&mut self, revision: Revision, at: Timestamp, event: &Event, effects: &mut Effects) {
+        self.revision = self.revision.max(revision);
+        self.now = self.now.max(at);
+        match event {
+            Event::Definition(event) => {
+                // Only the last state counts; an earlier one that is kept would have to be copied.
+                if let Some(Effect::DefinitionsChanged(_)) = effects.last() {
+                    effects.pop();
+                }
+                Arc::make_mut(&mut self.definitions).evolve(revision, at, event, &mut self.work);
+                self.mark_definition(event);
+                effects.push(Effect::DefinitionsChanged(Arc::clone(&self.definitions)));
+            }
+            Event::Orchestration(event) => {
+                let key = event.run().unwrap_or(revision.0);
+                self.dirty.insert(Entity::Run(key));
+                orchestration::evolve(
+                    (&mut self.runs, &mut self.work, &self.definitions),
+                    (revision, at),
+                    event,
+                    effects,
+                );
+            }
+            Event::Agent(event) => {
+                let key = match event {
+                    AgentEvent::Joined { .. } => revision.0,
+                    AgentEvent::Rejoined { agent, .. }
+                    | AgentEvent::Disconnected { agent, .. }
+                    | AgentEvent::Gone { agent, .. }
+                    | AgentEvent::CreditsChanged { agent, .. } => *agent,
+                };
+                self.dirty.insert(Entity::Agent(key));
+                agent::evolve(&mut self.work, revision, at, event);
+            }
+        }
+    }
+
+    fn mark_definition(&mut self, event: &DefinitionEvent) {
+        let (DefinitionEvent::Applied {
+            namespace,
+            kind,
+            type_name,
+            ..
+        }
+        | DefinitionEvent::Deleted {
+            namespace,
+            kind,
+            type_name,
+        }) = event;
+        let versions = self
+            .definitions
+            .namespace(namespace)
+            .and_then(|definitions| definitions.of((*kind).into()).get(type_name));
+        if let Some(versions) = versions {
+            self.dirty.insert(Entity::Definition(versions.key.0));
+        }
+    }
+
+    /// The entities that changed since this was last asked.
+    pub fn take_dirty(&mut self) -> BTreeSet<Entity> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Whether any entity changed since [`State::take_dirty`].
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// To be said once, after the rows of a checkpoint were loaded: `revision` is the checkpoint's.
+    pub fn loaded(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+        self.runs.forgotten_up_to = revision;
+        self.work.sort_lines();
+    }
+
+    /// When something becomes due by itself.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.work.next_timer()
+    }
+
+    /// The definitions.
+    #[must_use]
+    pub fn definitions(&self) -> &Arc<Definitions> {
+        &self.definitions
+    }
+
+    /// The open runs.
+    #[must_use]
+    pub fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    /// Everything about an open run.
+    #[must_use]
+    pub fn view(&self, namespace: &Name, id: &Name) -> Option<(RunKey, OrchestrationView)> {
+        let run = self.runs.by_id(namespace, id)?;
+        Some((run.key, run.view(Some((&self.work, &self.settings)))))
+    }
+
+    /// The open run, its activity and its definition's plan that a token is about.
+    #[must_use]
+    pub fn attempt(&self, token: AttemptToken) -> Option<(&Run, u32)> {
+        let attempt = self.work.attempt(token)?;
+        Some((self.runs.get(attempt.run)?, attempt.activity))
+    }
+
+    /// The agents of a namespace, by name.
+    #[must_use]
+    pub fn agents(&self, namespace: &Name) -> Vec<AgentView> {
+        let mut agents: Vec<AgentView> = self
+            .work
+            .agents
+            .values()
+            .filter(|agent| agent.namespace == *namespace)
+            .map(agent::Agent::view)
+            .collect();
+        agents.sort_unstable_by(|a, b| (&a.name, &a.incarnation).cmp(&(&b.name, &b.incarnation)));
+        agents
+    }
+
+    /// How many agents are connected.
+    #[must_use]
+    pub fn connected_agents(&self) -> usize {
+        self.work
+            .agents
+            .values()
+            .filter(|agent| agent.session().is_some())
+            .count()
+    }
+
+    /// How many activities wait in each way.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.work.counts
+    }
+
+    /// How deep each queue is.
+    #[must_use]
+    pub fn queue_depths(&self) -> Vec<QueueDepth> {
+        self.work.depths()
+    }
+}
+
+/// Everything about a run that has ended.
+#[must_use]
+pub fn archived_view(run: &Run) -> OrchestrationView {
+    run.view(None)
+}

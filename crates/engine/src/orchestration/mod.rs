@@ -1,0 +1,31 @@
+//! Orchestrations: runs of a definition, activity by activity.
+//!
+//! A run starts `initialized` with the activities that depend on nothing `ready`. An activity is
+//! dispatched the moment its own dependencies are done and an agent has room, and ends its attempt
+//! with one of five results: complete, wait, schedule, retry, fatal. The run is `completed` when
+//! every activity is, `errored` when one fails for good, `cancelled` when someone says so. A run
+//! that has ended leaves the engine; the store keeps it.
+//!
+//! Every attempt has a token: the revision of its dispatch and a nonce. What is said with a token
+//! that is no longer current is refused and changes nothing.
+
+mod command;
+mod decide;
+mod event;
+mod history;
+mod retry;
+mod run;
+mod state;
+mod task;
+mod view;
+
+pub use command::{Actor, OrchestrationCommand, Report, Start};
+pub(crate) use decide::{decide, dispatch, due, leave_out_after_end, returned};
+pub use event::OrchestrationEvent;
+pub use history::history_entry;
+pub use retry::RetryPolicy;
+pub use run::{ActivityRecord, AttemptRef, ContextEntry, Phase, Run, RunKey, RunOrigin, ScheduledBecause};
+pub(crate) use run::{join_digest, split_digest};
+pub use state::Runs;
+pub(crate) use state::evolve;
+pub use task::Task;

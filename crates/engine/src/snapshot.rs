@@ -1,0 +1,492 @@
+//! What a checkpoint keeps of one entity: a definition, an agent, an open run.
+//!
+//! Rows are written at any time, each at its own revision; replaying the journal skips, for each
+//! entity, what its row has seen. A row is CBOR with the same rule of evolution as events.
+
+use minicbor::{Decode, Encode};
+use unisono_model::api::OrchestrationState;
+use unisono_model::ids::{AttemptToken, Revision, Timestamp};
+use unisono_model::name::Name;
+
+use crate::State;
+use crate::agent::{Agent, AgentKey, Link, SessionId};
+use crate::definition::{Definitions, Kind, Versions};
+use crate::orchestration::{
+    ActivityRecord, ContextEntry, Phase, Run, RunKey, RunOrigin, ScheduledBecause, join_digest, split_digest,
+};
+use crate::payload::{Failure, Payload};
+
+/// An entity that a checkpoint keeps.
+///
+/// The order is that of writing: a checkpoint that is cut short must not hold a run without the
+/// definition that the run refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entity {
+    /// A definition with all its versions.
+    Definition(u64),
+    /// An agent.
+    Agent(u64),
+    /// An open run.
+    Run(u64),
+}
+
+/// Why a row cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be read.
+    #[error("a row of the checkpoint cannot be read: {0}")]
+    Malformed(#[from] minicbor::decode::Error),
+    /// The run's definition is missing or cannot be used.
+    #[error(
+        "run {id} needs version {version} of orchestration definition \"{type_name}\", which the checkpoint does not hold in a form that this program can run"
+    )]
+    DefinitionMissing {
+        /// The run.
+        id: Name,
+        /// Its type.
+        type_name: Name,
+        /// Its version.
+        version: u32,
+    },
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct DefinitionRow {
+    #[n(0)]
+    pub(crate) key: u64,
+    #[n(1)]
+    pub(crate) revision: u64,
+    #[cbor(n(2), with = "crate::payload::name")]
+    pub(crate) namespace: Name,
+    #[n(3)]
+    pub(crate) kind: Kind,
+    #[cbor(n(4), with = "crate::payload::name")]
+    pub(crate) type_name: Name,
+    #[n(5)]
+    pub(crate) deleted: bool,
+    #[n(6)]
+    pub(crate) versions: Vec<VersionRow>,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct VersionRow {
+    #[n(0)]
+    pub(crate) version: u32,
+    #[n(1)]
+    pub(crate) revision: u64,
+    #[n(2)]
+    pub(crate) applied_at: i64,
+    #[n(3)]
+    pub(crate) source: Payload,
+    #[n(4)]
+    pub(crate) uses: Option<Payload>,
+}
+
+#[derive(Encode, Decode)]
+struct AgentRow {
+    #[n(0)]
+    key: u64,
+    #[n(1)]
+    revision: u64,
+    #[cbor(n(2), with = "crate::payload::name")]
+    namespace: Name,
+    #[cbor(n(3), with = "crate::payload::name")]
+    name: Name,
+    #[cbor(n(4), with = "crate::payload::name")]
+    incarnation: Name,
+    #[cbor(n(5), with = "crate::payload::names")]
+    activity_types: Vec<Name>,
+    #[n(6)]
+    concurrency: u32,
+    #[n(7)]
+    labels: Vec<(String, String)>,
+    #[n(8)]
+    session: Option<u64>,
+    #[n(9)]
+    until: i64,
+    #[n(10)]
+    reason: String,
+    #[n(11)]
+    since: i64,
+}
+
+#[derive(Encode, Decode)]
+struct RunRow {
+    #[n(0)]
+    key: u64,
+    #[n(1)]
+    revision: u64,
+    #[cbor(n(2), with = "crate::payload::name")]
+    namespace: Name,
+    #[cbor(n(3), with = "crate::payload::name")]
+    id: Name,
+    #[cbor(n(4), with = "crate::payload::name")]
+    type_name: Name,
+    #[n(5)]
+    version: u32,
+    #[n(6)]
+    digest: Option<(u64, u64)>,
+    #[n(7)]
+    correlation_id: Option<String>,
+    #[n(8)]
+    labels: Vec<(String, String)>,
+    #[n(9)]
+    input: Payload,
+    #[n(10)]
+    created_at: i64,
+    #[n(11)]
+    started_at: Option<i64>,
+    #[n(12)]
+    activities: Vec<ActivityRow>,
+    #[n(13)]
+    context: Vec<ContextRow>,
+}
+
+#[derive(Encode, Decode)]
+struct ActivityRow {
+    #[n(0)]
+    phase: PhaseRow,
+    #[n(1)]
+    since: i64,
+    #[n(2)]
+    attempts: u32,
+    #[n(3)]
+    errors: u32,
+    #[n(4)]
+    lost: u32,
+    #[n(5)]
+    agent: Option<String>,
+    #[n(6)]
+    failure: Option<Failure>,
+}
+
+#[derive(Encode, Decode)]
+enum PhaseRow {
+    #[n(0)]
+    Pending,
+    #[n(1)]
+    Ready(#[n(0)] u64, #[n(1)] bool),
+    #[n(2)]
+    Running(#[n(0)] u64, #[n(1)] u64, #[n(2)] u64),
+    #[n(3)]
+    Waiting(#[n(0)] u64, #[n(1)] u64, #[n(2)] Option<i64>),
+    #[n(4)]
+    Scheduled(#[n(0)] i64, #[n(1)] bool),
+    #[n(5)]
+    Completed(#[n(0)] Payload),
+}
+
+#[derive(Encode, Decode)]
+struct ContextRow {
+    #[n(0)]
+    key: String,
+    #[n(1)]
+    value: Payload,
+    #[n(2)]
+    written_by: u32,
+    #[n(3)]
+    revision: u64,
+}
+
+fn bytes(row: &impl Encode<()>) -> Vec<u8> {
+    // Writing to memory cannot fail.
+    minicbor::to_vec(row).unwrap_or_default()
+}
+
+fn definition_row(namespace: &Name, kind: Kind, type_name: &Name, versions: &Versions) -> DefinitionRow {
+    DefinitionRow {
+        key: versions.key.0,
+        revision: versions.revision.0,
+        namespace: namespace.clone(),
+        kind,
+        type_name: type_name.clone(),
+        deleted: versions.deleted,
+        versions: versions
+            .versions
+            .values()
+            .map(|stored| VersionRow {
+                version: stored.version,
+                revision: stored.revision.0,
+                applied_at: stored.applied_at.0,
+                source: stored.source.clone(),
+                uses: stored.uses.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn agent_row(key: AgentKey, agent: &Agent) -> AgentRow {
+    let (session, until, reason) = match &agent.link {
+        Link::Up(session) => (Some(session.0), 0, String::new()),
+        Link::Down { until, reason } => (None, until.0, reason.clone()),
+    };
+    AgentRow {
+        key: key.0,
+        revision: agent.revision.0,
+        namespace: agent.namespace.clone(),
+        name: agent.name.clone(),
+        incarnation: agent.incarnation.clone(),
+        activity_types: agent.activity_types.clone(),
+        concurrency: agent.concurrency,
+        labels: agent.labels.clone(),
+        session,
+        until,
+        reason,
+        since: agent.since.0,
+    }
+}
+
+fn run_row(run: &Run) -> RunRow {
+    RunRow {
+        key: run.key.0,
+        revision: run.revision.0,
+        namespace: run.namespace.clone(),
+        id: run.id.clone(),
+        type_name: run.definition.type_name.clone(),
+        version: run.definition.version,
+        digest: run.origin.digest.map(split_digest),
+        correlation_id: run.origin.correlation_id.clone(),
+        labels: run.origin.labels.clone(),
+        input: run.input.clone(),
+        created_at: run.created_at.0,
+        started_at: run.started_at.map(|at| at.0),
+        activities: run.activities.iter().map(activity_row).collect(),
+        context: run
+            .context
+            .iter()
+            .map(|(key, entry)| ContextRow {
+                key: key.clone(),
+                value: entry.value.clone(),
+                written_by: entry.written_by,
+                revision: entry.revision.0,
+            })
+            .collect(),
+    }
+}
+
+fn activity_row(record: &ActivityRecord) -> ActivityRow {
+    ActivityRow {
+        phase: match &record.phase {
+            Phase::Ready { since, returned } => PhaseRow::Ready(since.0, *returned),
+            Phase::Running { token, agent } => PhaseRow::Running(token.revision.0, token.nonce, agent.0),
+            Phase::Waiting { token, deadline } => {
+                PhaseRow::Waiting(token.revision.0, token.nonce, deadline.map(|at| at.0))
+            }
+            Phase::Scheduled { due, because } => PhaseRow::Scheduled(due.0, *because == ScheduledBecause::Retry),
+            Phase::Completed(output) => PhaseRow::Completed(output.clone()),
+            // The other phases are those of runs that have ended, which are not open.
+            Phase::Pending | Phase::Failed | Phase::Skipped | Phase::Cancelled => PhaseRow::Pending,
+        },
+        since: record.since.0,
+        attempts: record.attempts,
+        errors: record.errors,
+        lost: record.lost,
+        agent: record.agent.as_ref().map(ToString::to_string),
+        failure: record.failure.as_deref().cloned(),
+    }
+}
+
+impl State {
+    /// The row of an entity; `None` when it is no longer open.
+    #[must_use]
+    pub fn row(&self, entity: Entity) -> Option<Vec<u8>> {
+        match entity {
+            Entity::Run(key) => self.runs.get(RunKey(key)).map(|run| bytes(&run_row(run))),
+            Entity::Agent(key) => self
+                .work
+                .agents
+                .get(&AgentKey(key))
+                .map(|agent| bytes(&agent_row(AgentKey(key), agent))),
+            Entity::Definition(key) => self
+                .definitions
+                .all()
+                .find(|(_, _, _, versions)| versions.key.0 == key)
+                .map(|(namespace, kind, name, versions)| bytes(&definition_row(namespace, kind, name, versions))),
+        }
+    }
+
+    /// Puts back what a checkpoint kept. Definitions and agents come before runs.
+    ///
+    /// # Errors
+    /// [`LoadError`] when a row cannot be read or a run's definition is missing.
+    pub fn load(&mut self, entity: Entity, row: &[u8]) -> Result<(), LoadError> {
+        match entity {
+            Entity::Definition(_) => {
+                let row: DefinitionRow = minicbor::decode(row)?;
+                let times = row.versions.iter().map(|it| Timestamp(it.applied_at));
+                self.now = times.fold(self.now, Timestamp::max);
+                let definitions = std::sync::Arc::make_mut(&mut self.definitions);
+                Definitions::load(definitions, row, &mut self.work);
+            }
+            Entity::Agent(_) => self.load_agent(minicbor::decode(row)?),
+            Entity::Run(_) => self.load_run(minicbor::decode(row)?)?,
+        }
+        Ok(())
+    }
+
+    fn load_agent(&mut self, row: AgentRow) {
+        self.now = self.now.max(Timestamp(row.since));
+        let link = match row.session {
+            Some(session) => Link::Up(SessionId(session)),
+            None => Link::Down {
+                until: Timestamp(row.until),
+                reason: row.reason,
+            },
+        };
+        self.now = self.now.max(Timestamp(row.since));
+        self.work.put_agent(
+            AgentKey(row.key),
+            Agent {
+                namespace: row.namespace,
+                name: row.name,
+                incarnation: row.incarnation,
+                activity_types: row.activity_types,
+                concurrency: row.concurrency,
+                labels: row.labels,
+                link,
+                since: Timestamp(row.since),
+                revision: Revision(row.revision),
+                held: std::collections::BTreeSet::new(),
+                queues: Vec::new(),
+            },
+        );
+    }
+
+    fn load_run(&mut self, row: RunRow) -> Result<(), LoadError> {
+        let definition = self
+            .definitions
+            .namespace(&row.namespace)
+            .and_then(|definitions| {
+                definitions.version(
+                    unisono_model::api::DefinitionKind::Orchestration,
+                    &row.type_name,
+                    row.version,
+                )
+            })
+            .filter(|definition| {
+                definition
+                    .plan()
+                    .is_some_and(|plan| plan.activities.len() == row.activities.len())
+            })
+            .cloned();
+        let Some(definition) = definition else {
+            return Err(LoadError::DefinitionMissing {
+                id: row.id,
+                type_name: row.type_name,
+                version: row.version,
+            });
+        };
+        let mut run = Run {
+            key: RunKey(row.key),
+            namespace: row.namespace,
+            id: row.id,
+            definition,
+            origin: Box::new(RunOrigin {
+                digest: row.digest.map(join_digest),
+                correlation_id: row.correlation_id,
+                labels: row.labels,
+            }),
+            input: row.input,
+            state: match row.started_at {
+                Some(_) => OrchestrationState::Running,
+                None => OrchestrationState::Initialized,
+            },
+            created_at: Timestamp(row.created_at),
+            started_at: row.started_at.map(Timestamp),
+            ended_at: None,
+            revision: Revision(row.revision),
+            activities: row.activities.into_iter().map(record).collect(),
+            remaining: 0,
+            context_bytes: row.context.iter().map(|it| it.key.len() + it.value.len()).sum(),
+            context: row
+                .context
+                .into_iter()
+                .map(|it| {
+                    let entry = ContextEntry {
+                        value: it.value,
+                        written_by: it.written_by,
+                        revision: Revision(it.revision),
+                    };
+                    (it.key, entry)
+                })
+                .collect(),
+            output: None,
+            cancelled: None,
+        };
+        let latest = run.activities.iter().map(|record| record.since).max();
+        self.now = self.now.max(run.created_at).max(latest.unwrap_or_default());
+        run.count_open();
+        let times = run.activities.iter().map(|record| record.since);
+        self.now = times.fold(self.now.max(run.created_at), Timestamp::max);
+        self.work.loading = true;
+        run.index(&mut self.work);
+        self.runs.insert(run);
+        Ok(())
+    }
+}
+
+impl Run {
+    /// Counts again what is open: the activities that remain, and what blocks each.
+    fn count_open(&mut self) {
+        let done: Vec<bool> = self
+            .activities
+            .iter()
+            .map(|record| matches!(record.phase, Phase::Completed(_)))
+            .collect();
+        let open = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.remaining = open(done.iter().filter(|done| !**done).count());
+        let definition = std::sync::Arc::clone(&self.definition);
+        let Some(plan) = definition.plan() else {
+            return;
+        };
+        for (record, planned) in self.activities.iter_mut().zip(&plan.activities) {
+            record.blocked_by = open(
+                planned
+                    .dependencies
+                    .iter()
+                    .filter(|dependency| !done[**dependency as usize])
+                    .count(),
+            );
+        }
+    }
+}
+
+fn record(row: ActivityRow) -> ActivityRecord {
+    let token = |revision, nonce| AttemptToken {
+        revision: Revision(revision),
+        nonce,
+    };
+    ActivityRecord {
+        phase: match row.phase {
+            PhaseRow::Pending => Phase::Pending,
+            PhaseRow::Ready(since, returned) => Phase::Ready {
+                since: Revision(since),
+                returned,
+            },
+            PhaseRow::Running(revision, nonce, agent) => Phase::Running {
+                token: token(revision, nonce),
+                agent: AgentKey(agent),
+            },
+            PhaseRow::Waiting(revision, nonce, deadline) => Phase::Waiting {
+                token: token(revision, nonce),
+                deadline: deadline.map(Timestamp),
+            },
+            PhaseRow::Scheduled(due, retry) => Phase::Scheduled {
+                due: Timestamp(due),
+                because: if retry {
+                    ScheduledBecause::Retry
+                } else {
+                    ScheduledBecause::Asked
+                },
+            },
+            PhaseRow::Completed(output) => Phase::Completed(output),
+        },
+        since: Timestamp(row.since),
+        blocked_by: 0,
+        attempts: row.attempts,
+        errors: row.errors,
+        lost: row.lost,
+        agent: row.agent.and_then(|name| Name::parse(&name).ok()),
+        failure: row.failure.map(Box::new),
+    }
+}

@@ -1,0 +1,330 @@
+//! Journals of every release, and what they must lead to for ever.
+//!
+//! `tests/golden/vN.journal` holds batches, each behind its length (u32, little endian), and
+//! `vN.json` what folding them shows. Files are never changed. When an event gains a variant or a
+//! place, `UPDATE_GOLDEN=1 cargo test -p unisono-engine golden` writes the next pair.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use unisono_engine::agent::{AgentCommand, AgentEvent};
+use unisono_engine::codec::{Recorded, read_batch};
+use unisono_engine::definition::{DefinitionCommand, DefinitionEvent};
+use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent as E, Report, history_entry};
+use unisono_engine::payload::Patch;
+use unisono_engine::{Command, Effect, Event, Settings, State, archived_view};
+use unisono_model::api::DefinitionKind;
+
+use crate::documents::{activity, failure, name, orchestration, payload, set, space, with};
+use crate::sim::{Sim, start};
+
+const VARIANTS: [&str; 20] = [
+    "definition applied",
+    "definition deleted",
+    "agent joined",
+    "agent rejoined",
+    "agent disconnected",
+    "agent gone",
+    "agent credits changed",
+    "started",
+    "dispatched",
+    "completed",
+    "waiting",
+    "scheduled",
+    "retrying",
+    "failed",
+    "returned",
+    "due",
+    "context saved",
+    "succeeded",
+    "errored",
+    "cancelled",
+];
+
+/// A new variant does not compile here until it has a name, which belongs into `VARIANTS` too.
+fn variant(event: &Event) -> &'static str {
+    match event {
+        Event::Definition(DefinitionEvent::Applied { .. }) => "definition applied",
+        Event::Definition(DefinitionEvent::Deleted { .. }) => "definition deleted",
+        Event::Agent(AgentEvent::Joined { .. }) => "agent joined",
+        Event::Agent(AgentEvent::Rejoined { .. }) => "agent rejoined",
+        Event::Agent(AgentEvent::Disconnected { .. }) => "agent disconnected",
+        Event::Agent(AgentEvent::Gone { .. }) => "agent gone",
+        Event::Agent(AgentEvent::CreditsChanged { .. }) => "agent credits changed",
+        Event::Orchestration(event) => match event {
+            E::Started { .. } => "started",
+            E::Dispatched { .. } => "dispatched",
+            E::Completed { .. } => "completed",
+            E::Waiting { .. } => "waiting",
+            E::Scheduled { .. } => "scheduled",
+            E::Retrying { .. } => "retrying",
+            E::Failed { .. } => "failed",
+            E::Returned { .. } => "returned",
+            E::Due { .. } => "due",
+            E::ContextSaved { .. } => "context saved",
+            E::Succeeded { .. } => "succeeded",
+            E::Errored { .. } => "errored",
+            E::Cancelled { .. } => "cancelled",
+        },
+    }
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The numbers of the golden journals, ascending.
+fn versions() -> Vec<u32> {
+    let mut versions: Vec<u32> = fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|entry| {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            file.strip_prefix('v')?.strip_suffix(".journal")?.parse().ok()
+        })
+        .collect();
+    versions.sort_unstable();
+    versions
+}
+
+fn framed(batches: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for batch in batches {
+        bytes.extend(u32::try_from(batch.len()).unwrap().to_le_bytes());
+        bytes.extend(batch);
+    }
+    bytes
+}
+
+fn read(version: u32) -> Vec<Recorded> {
+    let bytes = fs::read(folder().join(format!("v{version}.journal"))).unwrap();
+    let (mut rest, mut events) = (bytes.as_slice(), Vec::new());
+    while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+        let (batch, tail) = tail.split_at(u32::from_le_bytes(*length) as usize);
+        events.extend(read_batch(batch).unwrap());
+        rest = tail;
+    }
+    assert!(rest.is_empty());
+    events
+}
+
+/// Everything that people are shown once these events are folded.
+fn shown(events: &[Recorded]) -> Value {
+    let mut state = State::new(Settings::default());
+    let (mut effects, mut runs) = (Vec::new(), Vec::new());
+    for it in events {
+        state.evolve(it.revision, it.at, &it.event, &mut effects);
+        if let Event::Orchestration(E::Started { namespace, id, .. }) = &it.event {
+            runs.push((it.revision.0, namespace.clone(), id.clone()));
+        }
+    }
+    let ended = |key: u64| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Archive(run) if run.key.0 == key => Some(run),
+            _ => None,
+        })
+    };
+    let runs: Vec<Value> = runs
+        .iter()
+        .map(|(key, namespace, id)| {
+            let (view, plan) = match ended(*key) {
+                Some(run) => (archived_view(run), run.definition.plan().unwrap().clone()),
+                None => {
+                    let run = state.runs().by_id(namespace, id).unwrap();
+                    let view = state.view(namespace, id).unwrap().1;
+                    (view, run.definition.plan().unwrap().clone())
+                }
+            };
+            let history: Vec<Value> = events
+                .iter()
+                .filter(|it| it.event.run(it.revision).is_some_and(|run| run.0 == *key))
+                .filter_map(|it| match &it.event {
+                    Event::Orchestration(event) => {
+                        let name_of = |index| Some(plan.activity(index)?.id.clone());
+                        let entry = history_entry(it.revision, it.at, event, name_of);
+                        Some(serde_json::to_value(entry).unwrap())
+                    }
+                    _ => None,
+                })
+                .collect();
+            json!({"view": view, "history": history})
+        })
+        .collect();
+    let definitions: Vec<Value> = state
+        .definitions()
+        .namespaces()
+        .flat_map(|(_, definitions)| {
+            [DefinitionKind::Orchestration, DefinitionKind::Activity]
+                .into_iter()
+                .flat_map(|kind| definitions.of(kind).values())
+        })
+        .flat_map(|versions| {
+            let deleted = versions.deleted;
+            versions
+                .versions
+                .values()
+                .map(move |stored| json!({"deleted": deleted, "view": stored.view()}))
+        })
+        .collect();
+    json!({"runs": runs, "agents": state.agents(&space()), "definitions": definitions})
+}
+
+/// A history in which everything happens that can happen.
+fn everything() -> Sim {
+    let mut sim = Sim::new();
+    definitions(&mut sim);
+    let (agent, session) = sim.join("first-start", &["work", "other"], 4);
+    let mut first = start("all", "all", 1);
+    first.correlation_id = Some("order 7".to_owned());
+    first.labels = [("team".to_owned(), "blue".to_owned())].into();
+    first.input = payload(r#"{"cell":"north"}"#);
+    sim.start_with(first).unwrap();
+    every_result(&mut sim);
+    sim.agent(AgentCommand::Credits {
+        agent,
+        session,
+        concurrency: 2,
+    })
+    .unwrap();
+    agents_come_and_go(&mut sim);
+    open_ends(&mut sim);
+    sim
+}
+
+fn definitions(sim: &mut Sim) {
+    let all = with(
+        orchestration(
+            "all",
+            &[("a", "work", &[]), ("b", "work", &[]), ("c", "other", &["a", "b"])],
+        ),
+        json!({"description": "everything", "output": ["c.x", {"source": "/cell", "target": "where"}]}),
+    );
+    let pair = orchestration("pair", &[("a", "work", &[]), ("b", "other", &["a"])]);
+    sim.definitions(vec![activity("work"), activity("other"), activity("unused"), all, pair])
+        .unwrap();
+    sim.apply(Command::Definition(DefinitionCommand::Delete {
+        namespace: space(),
+        kind: DefinitionKind::Activity,
+        type_name: name("unused"),
+    }))
+    .unwrap();
+    let changed = orchestration("pair", &[("a", "work", &[]), ("z", "other", &["a"])]);
+    sim.definitions(vec![changed]).unwrap();
+}
+
+fn every_result(sim: &mut Sim) {
+    let tokens: Vec<_> = sim.dispatch().iter().map(|(_, task)| task.token).collect();
+    sim.now = sim.now.plus_millis(5);
+    sim.orchestration(OrchestrationCommand::SaveContext {
+        token: tokens[0],
+        patch: set("cursor", "[1]"),
+    })
+    .unwrap();
+    sim.report_with(tokens[0], Report::Schedule(1_000), Some(set("page", "2")))
+        .unwrap();
+    sim.report(tokens[1], Report::Retry(failure("busy"))).unwrap();
+    sim.advance(1_500);
+    let tokens: Vec<_> = sim.dispatch().iter().map(|(_, task)| task.token).collect();
+    sim.report(tokens[0], Report::Wait(Some(60_000))).unwrap();
+    let forget = Patch {
+        set: Vec::new(),
+        delete: vec!["cursor".to_owned()],
+    };
+    sim.report_with(tokens[1], Report::Complete(payload("{\"b\":1}")), Some(forget))
+        .unwrap();
+    let waiting = sim
+        .view("all")
+        .activities
+        .iter()
+        .find_map(|it| Some((it.id.to_string(), it.token?)))
+        .unwrap();
+    sim.now = sim.now.plus_millis(7);
+    sim.resolve(("all", &waiting.0), waiting.1, Report::Complete(payload("{\"a\":1}")))
+        .unwrap();
+    let last = sim.dispatch()[0].1.token;
+    sim.report(last, Report::Complete(payload("{\"x\":[true]}"))).unwrap();
+}
+
+fn agents_come_and_go(sim: &mut Sim) {
+    for id in ["errored", "cancelled", "lost"] {
+        sim.start(id, "pair", 2).unwrap();
+    }
+    let leaver = sim.join("second-start", &["work"], 2);
+    let tokens: Vec<_> = sim.dispatch().iter().map(|(_, task)| task.token).collect();
+    sim.report(tokens[0], Report::Fatal(failure("no such cell"))).unwrap();
+    sim.now = sim.now.plus_millis(11);
+    sim.cancel("cancelled").unwrap();
+    sim.disconnect(leaver).unwrap();
+    sim.join_holding("second-start", &["work"], 3, Vec::new());
+    sim.agent(AgentCommand::NodeStarted).unwrap();
+    sim.advance(20_000);
+}
+
+/// Runs that are open at the end, one for each way to wait; the activity after the lost one waits
+/// for an agent of a type that nobody runs.
+fn open_ends(sim: &mut Sim) {
+    let (agent, session) = sim.join("third-start", &["work"], 2);
+    for id in ["waiting", "scheduled", "running", "ready"] {
+        let mut made = start(id, "pair", 2);
+        made.absent_as_of = None;
+        sim.start_with(made).unwrap();
+    }
+    let tokens: Vec<_> = sim.dispatch().iter().map(|(_, task)| task.token).collect();
+    sim.complete(tokens[0]).unwrap();
+    sim.report(tokens[1], Report::Wait(None)).unwrap();
+    let tokens: Vec<_> = sim.dispatch().iter().map(|(_, task)| task.token).collect();
+    sim.agent(AgentCommand::Credits {
+        agent,
+        session,
+        concurrency: 1,
+    })
+    .unwrap();
+    sim.report(tokens[0], Report::Schedule(90_000)).unwrap();
+    assert!(sim.dispatch().is_empty());
+}
+
+/// Writes the next golden pair, and no other.
+fn write_next() {
+    let version = versions().last().copied().unwrap_or_default() + 1;
+    let journal = folder().join(format!("v{version}.journal"));
+    fs::write(&journal, framed(&everything().journal)).unwrap();
+    let text = serde_json::to_string_pretty(&shown(&read(version))).unwrap();
+    fs::write(folder().join(format!("v{version}.json")), text + "\n").unwrap();
+    println!("wrote {}", journal.display());
+}
+
+#[test]
+fn every_golden_journal_still_shows_what_it_showed() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        write_next();
+    }
+    let versions = versions();
+    assert!(versions.contains(&1));
+    for version in versions {
+        let expected = fs::read_to_string(folder().join(format!("v{version}.json"))).unwrap();
+        let expected: Value = serde_json::from_str(&expected).unwrap();
+        let shown = shown(&read(version));
+        assert_eq!(
+            serde_json::to_string_pretty(&expected).unwrap(),
+            serde_json::to_string_pretty(&shown).unwrap(),
+            "v{version}.journal"
+        );
+    }
+}
+
+#[test]
+fn the_newest_golden_journal_holds_every_event_there_is() {
+    let newest = versions().pop().unwrap();
+    let held: BTreeSet<&str> = read(newest).iter().map(|it| variant(&it.event)).collect();
+    assert_eq!(held, BTreeSet::from(VARIANTS), "see the head of this file");
+}
+
+#[test]
+fn a_batch_of_a_newer_format_is_refused_with_what_to_do() {
+    let error = read_batch(&[2, 1, 0]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the batch is of format 2, and this program reads up to 1; use the version of the program that wrote it, or a newer one"
+    );
+}

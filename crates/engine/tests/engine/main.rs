@@ -1,0 +1,12 @@
+//! Tests of the decider from outside: commands in, facts and views out.
+#![allow(clippy::unwrap_used)]
+
+mod behaviour;
+mod documents;
+mod fingerprint;
+mod golden;
+mod model;
+mod ops;
+mod random;
+mod sim;
+mod storage;

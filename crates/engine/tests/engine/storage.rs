@@ -1,0 +1,100 @@
+//! A store of checkpoints as a node keeps one: rows written one by one while the state moves on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use unisono_engine::codec::read_batch;
+use unisono_engine::snapshot::Entity;
+use unisono_engine::{Effect, State};
+use unisono_model::ids::Revision;
+
+use crate::sim::Sim;
+
+/// What is durable besides the journal.
+#[derive(Default)]
+pub(crate) struct Storage {
+    rows: BTreeMap<Entity, Vec<u8>>,
+    /// The checkpoint's revision: every row is at least as new. `None` before the first checkpoint.
+    base: Option<Revision>,
+    /// Keys of runs that ended and whose rows are gone.
+    pub(crate) finished: BTreeSet<u64>,
+    under_way: Option<(Vec<Entity>, Revision)>,
+}
+
+impl Storage {
+    /// Up to where every run that ended is in `finished`.
+    pub(crate) fn knows_ended_up_to(&self) -> Revision {
+        self.base.unwrap_or_default()
+    }
+
+    /// Begins a checkpoint, or widens the one that is under way.
+    pub(crate) fn begin(&mut self, state: &mut State) {
+        let (left, _) = self.under_way.take().unwrap_or_default();
+        let mut entities = state.take_dirty();
+        entities.extend(left);
+        self.under_way = Some((entities.into_iter().collect(), state.revision));
+    }
+
+    /// Writes some rows as they are now: definitions first, the rest in any order.
+    pub(crate) fn write(&mut self, state: &State, count: usize, mut disorder: u64) {
+        let Some((entities, revision)) = &mut self.under_way else {
+            return;
+        };
+        for _ in 0..count {
+            if entities.is_empty() {
+                break;
+            }
+            disorder = disorder.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let first = matches!(entities[0], Entity::Definition(_));
+            let index = if first {
+                0
+            } else {
+                usize::try_from(disorder >> 33).unwrap() % entities.len()
+            };
+            let entity = entities.remove(index);
+            match (state.row(entity), entity) {
+                (Some(row), _) => drop(self.rows.insert(entity, row)),
+                (None, Entity::Run(key)) => {
+                    self.rows.remove(&entity);
+                    self.finished.insert(key);
+                }
+                (None, _) => drop(self.rows.remove(&entity)),
+            }
+        }
+        if entities.is_empty() {
+            self.base = Some(*revision);
+            self.under_way = None;
+        }
+    }
+
+    /// What a restart finds: the rows, then the journal after the checkpoint.
+    pub(crate) fn recover(&self, sim: &Sim) -> State {
+        let mut state = State::new(sim.settings);
+        if let Some(base) = self.base {
+            // Definitions and agents come before runs.
+            for (entity, row) in &self.rows {
+                state.load(*entity, row).unwrap();
+            }
+            state.loaded(base);
+        }
+        replay(&mut state, &sim.journal, self.base.unwrap_or_default());
+        state
+    }
+
+    /// The process is gone: what it had not written of a checkpoint is never written.
+    pub(crate) fn crash(&mut self) {
+        self.under_way = None;
+    }
+}
+
+/// Folds what a journal holds after a revision.
+pub(crate) fn replay(state: &mut State, journal: &[Vec<u8>], after: Revision) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for batch in journal {
+        for it in read_batch(batch).unwrap() {
+            if it.revision > after {
+                state.evolve(it.revision, it.at, &it.event, &mut effects);
+            }
+        }
+    }
+    effects
+}
