@@ -1,0 +1,319 @@
+//! Lists against a naive list in memory.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::StoreOptions;
+
+const NAMESPACES: [&str; 3] = ["prod", "prod-2", "p"];
+const LABEL_TEXTS: [&str; 5] = ["", "a", "a\0", "\0a", "é"];
+/// Runs that start between pages have keys from here on.
+const LATER: u64 = 1_000;
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// Neighbours share a namespace, so that a list which skips one is found out.
+fn namespace_of(run: u64) -> Name {
+    name(NAMESPACES[usize::try_from(run / 5 % 3).unwrap()])
+}
+
+/// Several runs start at the same instant.
+fn created_at(run: u64) -> Timestamp {
+    Timestamp(i64::try_from(run / 4).unwrap() * 100)
+}
+
+fn label_text() -> impl Strategy<Value = String> {
+    prop::sample::select(LABEL_TEXTS.as_slice()).prop_map(str::to_owned)
+}
+
+fn state() -> impl Strategy<Value = OrchestrationState> {
+    prop::sample::select(OrchestrationState::ALL.as_slice())
+}
+
+fn type_name() -> impl Strategy<Value = Name> {
+    prop::sample::select(["tenant", "tenants"].as_slice()).prop_map(name)
+}
+
+type Write = (u64, OrchestrationSummary);
+
+fn write() -> impl Strategy<Value = Write> {
+    let labels = btree_map(label_text(), label_text(), 0..3);
+    (
+        0_u64..40,
+        state(),
+        type_name(),
+        1_u32..3,
+        option::of(label_text()),
+        labels,
+    )
+        .prop_map(|(run, state, r#type, version, correlation_id, labels)| {
+            let summary = OrchestrationSummary {
+                id: name(&format!("run-{run}")),
+                r#type,
+                version,
+                state,
+                correlation_id,
+                labels,
+                created_at: created_at(run),
+                ended_at: state.is_terminal().then_some(Timestamp(5)),
+            };
+            (run, summary)
+        })
+}
+
+fn filter() -> impl Strategy<Value = RunFilter> {
+    let instant = || option::weighted(0.3, (-1_i64..11).prop_map(|at| Timestamp(at * 100)));
+    let labels = vec((label_text(), label_text()), 0..2);
+    (
+        vec(state(), 0..3),
+        option::weighted(0.3, type_name()),
+        option::weighted(0.2, 1_u32..3),
+        option::weighted(0.2, label_text()),
+        labels,
+        instant(),
+        instant(),
+    )
+        .prop_map(
+            |(states, r#type, version, correlation_id, labels, created_after, created_before)| RunFilter {
+                states,
+                r#type,
+                version,
+                correlation_id,
+                labels,
+                created_after,
+                created_before,
+            },
+        )
+}
+
+#[derive(Clone, Debug)]
+struct Question {
+    filter: RunFilter,
+    limit: usize,
+    rows: usize,
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    (
+        filter(),
+        1_usize..8,
+        prop::sample::select([1_usize, 3, 1_000].as_slice()),
+    )
+        .prop_map(|(filter, limit, rows)| Question { filter, limit, rows })
+}
+
+struct Case {
+    _dir: TempDir,
+    store: Store,
+    naive: BTreeMap<u64, OrchestrationSummary>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(StoreOptions::new(dir.path().join("store"))).unwrap();
+        Self {
+            _dir: dir,
+            store,
+            naive: BTreeMap::new(),
+        }
+    }
+
+    fn commit(&mut self, writes: &[Write]) {
+        let mut batch = self.store.batch();
+        for (run, summary) in writes {
+            batch.summary(RunKey(*run), &namespace_of(*run), summary);
+            self.naive.insert(*run, summary.clone());
+        }
+        self.store.commit(batch).unwrap();
+    }
+
+    fn naive_list(&self, namespace: &Name, filter: &RunFilter) -> Vec<(RunKey, OrchestrationSummary)> {
+        let matches = |run: u64, summary: &OrchestrationSummary| {
+            namespace_of(run) == *namespace
+                && (filter.states.is_empty() || filter.states.contains(&summary.state))
+                && filter.r#type.as_ref().is_none_or(|name| summary.r#type == *name)
+                && filter.version.is_none_or(|version| summary.version == version)
+                && (filter.correlation_id.is_none() || summary.correlation_id == filter.correlation_id)
+                && filter
+                    .labels
+                    .iter()
+                    .all(|(key, value)| summary.labels.get(key) == Some(value))
+                && filter.created_after.is_none_or(|after| summary.created_at >= after)
+                && filter.created_before.is_none_or(|before| summary.created_at < before)
+        };
+        let newest_first = self.naive.iter().rev();
+        newest_first
+            .filter(|(run, summary)| matches(**run, summary))
+            .map(|(run, summary)| (RunKey(*run), summary.clone()))
+            .collect()
+    }
+
+    /// All pages joined; between any two of them, a run starts.
+    fn paged_list(&mut self, namespace: &Name, question: &Question) -> Vec<(RunKey, OrchestrationSummary)> {
+        let mut joined = Vec::new();
+        let mut token = None;
+        loop {
+            let request = PageRequest {
+                limit: question.limit,
+                token,
+            };
+            let page = self
+                .store
+                .list_within(namespace, &question.filter, &request, question.rows)
+                .unwrap();
+            assert!(page.items.len() <= question.limit);
+            joined.extend(page.items);
+            token = page.next;
+            if token.is_none() {
+                return joined;
+            }
+            self.start_another();
+        }
+    }
+
+    fn start_another(&mut self) {
+        let run = self.naive.last_key_value().map_or(0, |(run, _)| *run).max(LATER) + 1;
+        let (_, mut summary) = self
+            .naive
+            .first_key_value()
+            .map(|(run, summary)| (*run, summary.clone()))
+            .unwrap();
+        summary.id = name(&format!("run-{run}"));
+        summary.created_at = created_at(run);
+        self.commit(&[(run, summary)]);
+    }
+
+    /// Every row of the keyspaces that summaries touch.
+    fn rows(&self) -> Vec<(fjall::Slice, fjall::Slice)> {
+        let inner = &self.store.0;
+        let keyspaces = [&inner.runs, &inner.ids, &inner.index];
+        let rows = keyspaces.into_iter().flat_map(|keyspace| keyspace.iter());
+        rows.map(|row| row.into_inner().unwrap()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn pages_join_to_exactly_the_matching_runs_newest_first(
+        batches in vec(vec(write(), 1..30), 1..5),
+        questions in vec(question(), 1..12),
+    ) {
+        let mut case = Case::new();
+        for writes in &batches {
+            case.commit(writes);
+        }
+        for question in &questions {
+            for namespace in NAMESPACES.map(name) {
+                let expected = case.naive_list(&namespace, &question.filter);
+                let joined = case.paged_list(&namespace, question);
+                prop_assert_eq!(joined, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_last_state_of_a_run_leaves_rows(batches in vec(vec(write(), 1..20), 1..6)) {
+        let mut case = Case::new();
+        for writes in &batches {
+            case.commit(writes);
+        }
+        let mut direct = Case::new();
+        let last: Vec<_> = case.naive.clone().into_iter().collect();
+        direct.commit(&last);
+        prop_assert_eq!(case.rows(), direct.rows());
+        // As after a crash: the same writes again, from the first on.
+        for writes in &batches {
+            case.commit(writes);
+        }
+        prop_assert_eq!(case.rows(), direct.rows());
+    }
+}
+
+fn summary(run: u64, state: OrchestrationState) -> Write {
+    let summary = OrchestrationSummary {
+        id: name(&format!("run-{run}")),
+        r#type: name("tenant"),
+        version: 1,
+        state,
+        correlation_id: None,
+        labels: BTreeMap::new(),
+        created_at: created_at(run),
+        ended_at: None,
+    };
+    (run, summary)
+}
+
+#[test]
+fn a_run_that_completes_before_the_first_commit_costs_three_rows() {
+    let mut case = Case::new();
+    case.commit(&[
+        summary(0, OrchestrationState::Initialized),
+        summary(0, OrchestrationState::Running),
+        summary(0, OrchestrationState::Completed),
+    ]);
+    assert_eq!(case.rows().len(), 3, "the summary, its id and its type");
+}
+
+#[test]
+fn a_token_of_other_filters_or_another_namespace_is_refused() {
+    let mut case = Case::new();
+    let writes: Vec<_> = (0..30).map(|run| summary(run, OrchestrationState::Running)).collect();
+    case.commit(&writes);
+    let request = |token| PageRequest { limit: 2, token };
+    let states = vec![OrchestrationState::Running, OrchestrationState::Errored];
+    let filter = RunFilter {
+        states,
+        ..RunFilter::default()
+    };
+    let first = case.store.list(&name("prod"), &filter, request(None)).unwrap();
+    let other = RunFilter {
+        version: Some(1),
+        ..filter.clone()
+    };
+    for (namespace, filter) in [("prod", &other), ("p", &filter)] {
+        let error = case
+            .store
+            .list(&name(namespace), filter, request(first.next.clone()))
+            .unwrap_err();
+        assert!(matches!(error, StoreError::ForeignPageToken), "{error}");
+    }
+    let mut reordered = filter;
+    reordered.states.reverse();
+    let second = case.store.list(&name("prod"), &reordered, request(first.next)).unwrap();
+    assert_eq!(second.items.len(), 2);
+}
+
+#[test]
+fn the_rarest_of_the_given_attributes_is_looked_up() {
+    let mut case = Case::new();
+    let writes: Vec<_> = (0..3_000)
+        .map(|run| {
+            let rare = run == 0;
+            let (run, mut summary) = summary(run, OrchestrationState::Running);
+            summary.labels.insert("rare".into(), rare.to_string());
+            (run, summary)
+        })
+        .collect();
+    case.commit(&writes);
+    let filter = RunFilter {
+        states: vec![OrchestrationState::Running],
+        r#type: Some(name("tenant")),
+        labels: vec![("rare".into(), "true".into())],
+        ..RunFilter::default()
+    };
+    let request = PageRequest { limit: 10, token: None };
+    let page = case.store.list_within(&name("prod"), &filter, &request, 1).unwrap();
+    assert_eq!(page.items.len(), 1, "the first row looked at is the match");
+    assert_eq!(page.next, None);
+}
