@@ -1,0 +1,43 @@
+//! The OpenAPI document, generated from the handlers.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Unisono",
+        description = "Durable orchestrations on agents. Errors are application/problem+json.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        super::definitions::apply,
+        super::definitions::apply_orchestrations,
+        super::definitions::apply_activities,
+        super::definitions::list_orchestrations,
+        super::definitions::list_activities,
+        super::definitions::get_orchestration,
+        super::definitions::get_activity,
+        super::definitions::delete_orchestration,
+        super::definitions::delete_activity,
+        super::definitions::namespaces,
+        super::start::start,
+        super::reads::list,
+        super::reads::get,
+        super::reads::history,
+        super::reads::logs,
+        super::orchestrations::cancel,
+        super::orchestrations::complete,
+        super::orchestrations::fail,
+        super::agents::list,
+        super::agents::connect,
+        super::system::healthz,
+        super::system::readyz,
+        super::system::metrics,
+    )
+)]
+struct Document;
+
+pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}

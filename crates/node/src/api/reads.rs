@@ -1,0 +1,359 @@
+//! Reading orchestrations: one, many, their history and their logs.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use unisono_engine::codec::read_history;
+use unisono_engine::orchestration::{RunKey, history_entry};
+use unisono_engine::{Event, Rejection};
+use unisono_model::api::{
+    DefinitionKind, HistoryEntry, LogEntry, OrchestrationState, OrchestrationSummary, OrchestrationView, Page,
+};
+use unisono_model::ids::{Revision, Timestamp};
+use unisono_model::name::Name;
+use unisono_store::{PageRequest, RunFilter, StoreError};
+
+use super::Api;
+use super::definitions::{DEFAULT_LIMIT, MOST_LIMIT};
+use super::extract::{Names, Params, name};
+use super::problem::{Answer, ApiError};
+use crate::partition::Unavailable;
+
+/// A finished run as the store keeps it.
+pub(super) struct Archived {
+    pub(super) key: RunKey,
+    pub(super) digest: u128,
+    row: bytes::Bytes,
+}
+
+impl Archived {
+    pub(super) fn view(&self) -> Answer<OrchestrationView> {
+        serde_json::from_slice(&self.row)
+            .map_err(|error| ApiError::internal(format!("a finished orchestration cannot be read: {error}")))
+    }
+}
+
+/// The finished run of this id, as far as the store shows it.
+pub(super) fn archived(api: &Api, namespace: &Name, id: &Name) -> Answer<Option<Archived>> {
+    let found = api
+        .partition
+        .store()
+        .archived(namespace, id)
+        .map_err(Unavailable::from)?;
+    let Some((key, row)) = found else {
+        return Ok(None);
+    };
+    let Some((digest, _)) = row.split_first_chunk::<16>() else {
+        return Err(ApiError::internal(
+            "a finished orchestration cannot be read: its row is too short",
+        ));
+    };
+    Ok(Some(Archived {
+        key: RunKey(key.0),
+        digest: u128::from_be_bytes(*digest),
+        row: row.slice(16..),
+    }))
+}
+
+/// A run, open or finished, as of now.
+pub(super) async fn find(api: &Api, namespace: &Name, id: &Name) -> Answer<(RunKey, OrchestrationView)> {
+    let (of, called) = (namespace.clone(), id.clone());
+    let open = api.partition.query(move |state| state.view(&of, &called)).await?;
+    if let Some((key, mut view)) = open {
+        api.notes.add_to(&mut view);
+        return Ok((key, view));
+    }
+    api.partition.barrier().await?;
+    match archived(api, namespace, id)? {
+        Some(finished) => Ok((finished.key, finished.view()?)),
+        None => Err(not_found(id)),
+    }
+}
+
+pub(super) fn not_found(id: &Name) -> ApiError {
+    ApiError::not_found(
+        "orchestration-not-found",
+        format!("there is no orchestration \"{id}\" in this namespace"),
+    )
+    .field("id")
+    .help("`unisono list` shows those that there are")
+}
+
+/// Get an orchestration, or watch it with `Accept: text/event-stream`.
+#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/orchestrations/{id}", tag = "orchestrations",
+    params(("namespace" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = OrchestrationView), (status = 404, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
+pub(super) async fn get(
+    State(api): State<Api>,
+    Names([namespace, id]): Names<2>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let watches = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/event-stream"));
+    if watches {
+        return super::watch::watch(api, namespace, id, &headers).await;
+    }
+    let (_, view) = find(&api, &namespace, &id).await?;
+    let etag = format!("\"{}\"", view.revision);
+    Ok(([(header::ETAG, etag)], Json(view)).into_response())
+}
+
+/// Filters of a list, read by hand because some may be repeated.
+#[derive(Default)]
+struct ListParams {
+    filter: RunFilter,
+    limit: Option<usize>,
+    page_token: Option<String>,
+}
+
+impl ListParams {
+    fn read(uri: &Uri) -> Answer<Self> {
+        let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|rejection| ApiError::bad_request("bad-parameter", rejection.body_text()))?;
+        let mut params = Self::default();
+        for (key, value) in pairs {
+            params.set(&key, value)?;
+        }
+        Ok(params)
+    }
+
+    fn set(&mut self, key: &str, value: String) -> Answer<()> {
+        let bad =
+            |why: String| ApiError::bad_request("bad-parameter", format!("{key}={value}: {why}")).field(key.to_owned());
+        let filter = &mut self.filter;
+        match key {
+            "state" => {
+                for state in value.split(',') {
+                    filter.states.push(
+                        state
+                            .parse::<OrchestrationState>()
+                            .map_err(|error| bad(error.to_string()))?,
+                    );
+                }
+            }
+            "type" => filter.r#type = Some(name("type", &value)?),
+            "version" => filter.version = Some(value.parse().map_err(|_| bad("not a version number".to_owned()))?),
+            "label" => {
+                let (label, wanted) = value
+                    .split_once('=')
+                    .ok_or_else(|| bad("write a label as key=value".to_owned()))?;
+                filter.labels.push((label.to_owned(), wanted.to_owned()));
+            }
+            "correlationId" => filter.correlation_id = Some(value),
+            "createdAfter" => filter.created_after = Some(instant(&value).map_err(bad)?),
+            "createdBefore" => filter.created_before = Some(instant(&value).map_err(bad)?),
+            "limit" => self.limit = Some(value.parse().map_err(|_| bad("not a number".to_owned()))?),
+            "pageToken" => self.page_token = Some(value),
+            _ => {
+                return Err(bad("there is no such parameter".to_owned()).help(
+                    "a list takes state, type, version, label, correlationId, createdAfter, createdBefore, limit and pageToken",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    text.parse()
+        .map_err(|_| "not an instant; write it as in 2026-01-31T12:00:00Z".to_owned())
+}
+
+/// List orchestrations, newest first.
+#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/orchestrations", tag = "orchestrations",
+    params(("namespace" = String, Path), ("state" = Option<String>, Query, description = "One state or several, joined by commas"),
+        ("type" = Option<String>, Query), ("version" = Option<u32>, Query), ("label" = Option<Vec<String>>, Query, description = "key=value; can be repeated"),
+        ("correlationId" = Option<String>, Query), ("createdAfter" = Option<String>, Query), ("createdBefore" = Option<String>, Query),
+        ("limit" = Option<usize>, Query), ("pageToken" = Option<String>, Query)),
+    responses((status = 200, body = Page<OrchestrationSummary>)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Names([namespace]): Names<1>,
+    uri: Uri,
+) -> Answer<Json<Page<OrchestrationSummary>>> {
+    let params = ListParams::read(&uri)?;
+    api.partition.barrier().await?;
+    let store = api.partition.store().clone();
+    let request = PageRequest {
+        limit: params.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST_LIMIT),
+        token: params.page_token,
+    };
+    let page = tokio::task::spawn_blocking(move || store.list(&namespace, &params.filter, request))
+        .await
+        .map_err(|error| ApiError::internal(format!("the list could not be made: {error}")))?
+        .map_err(list_error)?;
+    Ok(Json(Page {
+        items: page.items.into_iter().map(|(_, summary)| summary).collect(),
+        next_page_token: page.next,
+    }))
+}
+
+fn list_error(error: StoreError) -> ApiError {
+    match error {
+        StoreError::MalformedPageToken { .. } | StoreError::ForeignPageToken => {
+            ApiError::bad_request("bad-page-token", error.to_string()).field("pageToken")
+        }
+        other => Unavailable::from(other).into(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct HistoryParams {
+    after: Option<u64>,
+    limit: Option<usize>,
+    page_token: Option<u64>,
+}
+
+/// List what happened to an orchestration, oldest first.
+#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/orchestrations/{id}/history", tag = "orchestrations",
+    params(("namespace" = String, Path), ("id" = String, Path), ("after" = Option<u64>, Query, description = "Only what has a greater revision"),
+        ("limit" = Option<usize>, Query), ("pageToken" = Option<String>, Query)),
+    responses((status = 200, body = Page<HistoryEntry>), (status = 404, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
+pub(super) async fn history(
+    State(api): State<Api>,
+    Names([namespace, id]): Names<2>,
+    Params(params): Params<HistoryParams>,
+) -> Answer<Json<Page<HistoryEntry>>> {
+    let run = locate(&api, &namespace, &id).await?;
+    let after = Revision(params.page_token.or(params.after).unwrap_or(0));
+    let limit = params.limit.unwrap_or(DEFAULT_LIMIT * 5).clamp(1, MOST_LIMIT);
+    let mut items = run.history(&api, after, limit + 1)?;
+    let next_page_token = (items.len() > limit).then(|| {
+        items.truncate(limit);
+        items.last().map(|last| last.revision.to_string()).unwrap_or_default()
+    });
+    Ok(Json(Page { items, next_page_token }))
+}
+
+/// Where a run's history and logs lie, and what its activities are called.
+pub(super) struct Located {
+    pub(super) key: RunKey,
+    activities: Vec<Name>,
+}
+
+/// Finds a run, open or finished, with everything decided so far visible in the store.
+pub(super) async fn locate(api: &Api, namespace: &Name, id: &Name) -> Answer<Located> {
+    let (of, called) = (namespace.clone(), id.clone());
+    let open = api
+        .partition
+        .query(move |state| {
+            state
+                .runs()
+                .by_id(&of, &called)
+                .map(|run| (run.key, run.definition.type_name.clone(), run.definition.version))
+        })
+        .await?;
+    api.partition.barrier().await?;
+    let (key, type_name, version) = match open {
+        Some(open) => open,
+        None => {
+            let finished = archived(api, namespace, id)?.ok_or_else(|| not_found(id))?;
+            let summary = finished.view()?.summary;
+            (finished.key, summary.r#type, summary.version)
+        }
+    };
+    let definitions = api.partition.definitions();
+    let activities = definitions
+        .namespace(namespace)
+        .and_then(|definitions| definitions.version(DefinitionKind::Orchestration, &type_name, version))
+        .and_then(|stored| stored.plan())
+        .map(|plan| plan.activities.iter().map(|activity| activity.id.clone()).collect())
+        .unwrap_or_default();
+    Ok(Located { key, activities })
+}
+
+impl Located {
+    pub(super) fn name_of(&self, activity: u32) -> Option<Name> {
+        self.activities.get(activity as usize).cloned()
+    }
+
+    /// The history after a revision, at most `limit` entries.
+    pub(super) fn history(&self, api: &Api, after: Revision, limit: usize) -> Answer<Vec<HistoryEntry>> {
+        let mut entries: Vec<HistoryEntry> = Vec::new();
+        let mut last = after;
+        let chunks = api
+            .partition
+            .store()
+            .history(unisono_store::RunKey(self.key.0), after.0)
+            .map_err(Unavailable::from)?;
+        for chunk in chunks {
+            let (_, chunk) = chunk.map_err(Unavailable::from)?;
+            let events = read_history(&chunk)
+                .map_err(|error| ApiError::internal(format!("the history cannot be read: {error}")))?;
+            for (revision, at, event) in events {
+                // After a crash chunks may overlap.
+                if revision <= last {
+                    continue;
+                }
+                last = revision;
+                entries.extend(self.entry(revision, at, &event));
+                if entries.len() >= limit {
+                    return Ok(entries);
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    pub(super) fn entry(&self, revision: Revision, at: Timestamp, event: &Event) -> Option<HistoryEntry> {
+        match event {
+            Event::Orchestration(event) => Some(history_entry(revision, at, event, |index| self.name_of(index))),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct LogParams {
+    activity: Option<String>,
+    attempt: Option<u32>,
+}
+
+/// Pieces of log that one answer holds at most.
+const MOST_LOGS: usize = 10_000;
+
+/// List what the attempts of an orchestration have logged.
+#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/orchestrations/{id}/logs", tag = "orchestrations",
+    params(("namespace" = String, Path), ("id" = String, Path), ("activity" = Option<String>, Query), ("attempt" = Option<u32>, Query)),
+    responses((status = 200, body = Page<LogEntry>), (status = 404, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
+pub(super) async fn logs(
+    State(api): State<Api>,
+    Names([namespace, id]): Names<2>,
+    Params(params): Params<LogParams>,
+) -> Answer<Json<Page<LogEntry>>> {
+    let run = locate(&api, &namespace, &id).await?;
+    let activity = match params.activity {
+        None => None,
+        Some(activity) => {
+            let activity = name("activity", &activity)?;
+            let index = run
+                .activities
+                .iter()
+                .position(|known| *known == activity)
+                .ok_or(Rejection::ActivityNotFound { id, activity })?;
+            Some(u32::try_from(index).unwrap_or(u32::MAX))
+        }
+    };
+    let records = api
+        .partition
+        .store()
+        .logs(unisono_store::RunKey(run.key.0), activity, params.attempt)
+        .map_err(Unavailable::from)?;
+    let mut items: Vec<LogEntry> = Vec::new();
+    for record in records.take(MOST_LOGS) {
+        let record = record.map_err(Unavailable::from)?;
+        let entry = serde_json::from_slice(&record.bytes)
+            .map_err(|error| ApiError::internal(format!("a log entry cannot be read: {error}")))?;
+        items.push(entry);
+    }
+    Ok(Json(Page {
+        items,
+        next_page_token: None,
+    }))
+}

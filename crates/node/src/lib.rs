@@ -1,0 +1,223 @@
+//! One running server: the partition and its journal, the HTTP API, and the agents' WebSocket.
+//!
+//! [`Node::start`] locks the data directory, recovers state, and serves; [`Node::shutdown`] stops
+//! taking work, lets what is under way become durable, writes a checkpoint, and returns.
+
+mod api;
+mod error;
+mod hub;
+mod limits;
+mod metrics;
+mod partition;
+mod sessions;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+pub use unisono_engine::Settings;
+pub use unisono_engine::orchestration::RetryPolicy;
+use unisono_journal::DataDirLock;
+use unisono_model::api::{Problem, StartRequest, StartResponse};
+use unisono_model::name::Name;
+use unisono_model::protocol::{AgentMessage, ServerMessage};
+
+use api::{AgentReader, AgentWriter, Api, LinkClosed, Notes, serve_agent};
+pub use error::NodeError;
+use limits::LimitedListener;
+use metrics::Metrics;
+
+/// How a node is run.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Where everything is kept.
+    pub data_directory: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Numbers that decisions depend on.
+    pub settings: Settings,
+    /// How often agents and node say something when there is nothing to say, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Bytes of events between two checkpoints.
+    pub checkpoint_bytes: u64,
+}
+
+impl NodeOptions {
+    /// The defaults for a data directory and an address.
+    #[must_use]
+    pub fn new(data_directory: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            data_directory,
+            listen,
+            settings: Settings::default(),
+            heartbeat_ms: 5_000,
+            checkpoint_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// How long requests under way may take when the node stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A running node.
+pub struct Node {
+    api: Api,
+    address: SocketAddr,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    _lock: DataDirLock,
+}
+
+impl Node {
+    /// Locks the data directory, recovers state, and serves.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the directory is in use or damaged, or the address cannot be listened on.
+    pub async fn start(options: NodeOptions) -> Result<Self, NodeError> {
+        let directory = options.data_directory.clone();
+        std::fs::create_dir_all(&directory).map_err(|source| NodeError::DataDirectory {
+            path: directory.clone(),
+            source,
+        })?;
+        let lock = DataDirLock::acquire(&directory)?;
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .map_err(|source| NodeError::Listen {
+                address: options.listen.to_string(),
+                source,
+            })?;
+        let address = listener.local_addr().map_err(|source| NodeError::Listen {
+            address: options.listen.to_string(),
+            source,
+        })?;
+        let api = recover(&options).await?;
+        let stopping = api.stopping.clone();
+        let router = api::router(api.clone());
+        let listener = LimitedListener::new(listener);
+        let server = tokio::spawn(async move {
+            axum::serve(listener, router)
+                .with_graceful_shutdown(async move { stopping.cancelled().await })
+                .await
+        });
+        Ok(Self {
+            api,
+            address,
+            server,
+            _lock: lock,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the node has ended by itself, and says why.
+    pub async fn problem(&self) -> NodeError {
+        match self.api.partition.ended().await {
+            Some(problem) => NodeError::Partition(problem),
+            None => NodeError::Partition("the partition has stopped".to_owned()),
+        }
+    }
+
+    /// Serves an agent of this process: what it sends, and where it is sent to.
+    pub fn connect_agent(
+        &self,
+        namespace: Name,
+        from_agent: mpsc::Receiver<Vec<AgentMessage>>,
+        to_agent: mpsc::Sender<Vec<ServerMessage>>,
+    ) {
+        tokio::spawn(serve_agent(
+            self.api.clone(),
+            namespace,
+            ChannelReader(from_agent),
+            ChannelWriter(to_agent),
+        ));
+    }
+
+    /// Starts an orchestration without going through HTTP, and waits for its end if asked to.
+    ///
+    /// # Errors
+    /// The problem that the HTTP API would answer with.
+    pub async fn start_orchestration(
+        &self,
+        namespace: Name,
+        request: StartRequest,
+        wait: Option<Duration>,
+    ) -> Result<StartResponse, Problem> {
+        api::start_and_wait(&self.api, namespace, request, (wait, None))
+            .await
+            .map_err(api::ApiError::into_problem)
+    }
+
+    /// Stops taking work, lets what is under way become durable, writes a checkpoint, and returns.
+    ///
+    /// # Errors
+    /// [`NodeError::Partition`] when the partition could not end as it should.
+    pub async fn shutdown(self) -> Result<(), NodeError> {
+        self.api.partition.refuse_new_work();
+        self.api.stopping.cancel();
+        self.api.sessions.close_all("the server shuts down");
+        let mut server = self.server;
+        if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
+            tracing::warn!("some requests were still under way after {DRAIN:?}; they are cut off");
+            server.abort();
+        }
+        self.api.partition.stop();
+        match self.api.partition.ended().await {
+            None => Ok(()),
+            Some(problem) => Err(NodeError::Partition(problem)),
+        }
+    }
+}
+
+/// Recovers the partition on a thread of its own: it reads files for as long as it takes.
+async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
+    let metrics = Arc::new(Metrics::new());
+    let hub = Arc::new(hub::Hub::default());
+    let sessions = sessions::Sessions::default();
+    let shared = (sessions.clone(), Arc::clone(&hub), Arc::clone(&metrics));
+    let directory = options.data_directory.clone();
+    let settings = (options.settings, options.checkpoint_bytes);
+    let partition = tokio::task::spawn_blocking(move || partition::start(directory, settings, shared))
+        .await
+        .map_err(|error| NodeError::Partition(format!("recovery failed: {error}")))??;
+    Ok(Api {
+        partition,
+        sessions,
+        hub,
+        metrics,
+        notes: Notes::default(),
+        heartbeat_ms: options.heartbeat_ms,
+        grace_ms: options.settings.agent_grace_ms,
+        stopping: CancellationToken::new(),
+    })
+}
+
+struct ChannelReader(mpsc::Receiver<Vec<AgentMessage>>);
+
+impl AgentReader for ChannelReader {
+    async fn read(&mut self) -> Result<Vec<AgentMessage>, LinkClosed> {
+        self.0
+            .recv()
+            .await
+            .ok_or_else(|| LinkClosed::Gone("the agent has ended".to_owned()))
+    }
+}
+
+struct ChannelWriter(mpsc::Sender<Vec<ServerMessage>>);
+
+impl AgentWriter for ChannelWriter {
+    async fn write(&mut self, frame: Vec<ServerMessage>) -> Result<(), LinkClosed> {
+        self.0
+            .send(frame)
+            .await
+            .map_err(|_| LinkClosed::Gone("the agent has ended".to_owned()))
+    }
+
+    async fn close(&mut self) {}
+}

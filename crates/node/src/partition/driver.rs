@@ -1,0 +1,559 @@
+//! The thread that decides.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use tokio::sync::{oneshot, watch};
+use unisono_engine::agent::AgentCommand;
+use unisono_engine::codec::EventRange;
+use unisono_engine::snapshot::Entity;
+use unisono_engine::{Command, Event, Rejection, Reply, State};
+use unisono_journal::{AppendError, FileJournal, MAX_BATCH_BYTES};
+use unisono_model::ids::{Revision, Timestamp};
+
+use super::batch::{Batch, CheckpointMark, Release, Responder, RunEvent};
+use super::handle::Partition;
+use super::projector::{Projection, ProjectorHandle};
+use super::writer::{Writer, WriterMessage, start_projector};
+use super::{Shared, recover};
+use crate::error::NodeError;
+
+/// A read of state; what it returns is called once everything that it saw is durable.
+pub(super) type Query = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
+
+/// What the driver is told.
+pub(super) enum Message {
+    Command(Box<Command>, Responder),
+    Commands(Vec<(Command, Responder)>),
+    Query(Query),
+    WriterIdle,
+    /// The writer's thread ends: its journal failed, or it panicked.
+    WriterEnded,
+    ProjectorFailed(String),
+    Stop,
+}
+
+/// Messages looked at before a batch is handed over.
+const DRAIN: usize = 1_024;
+/// Bytes of events, or of rows, that are collected while the writer is busy; then messages, or rows, wait.
+const FULL_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes that one command may add to a batch: together with a full one they are what the journal takes.
+const MAX_COMMAND_BYTES: usize = MAX_BATCH_BYTES - FULL_BATCH_BYTES - 64 * 1024;
+/// Entities written per round of a checkpoint, so that no round takes long.
+const ROWS_PER_ROUND: usize = 512;
+/// After this long with changes and no checkpoint, one is made, so that a restart is fast.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
+/// The longest sleep before a timer, so that none is late for longer when the system's clock is set forward, or the machine
+/// was suspended.
+const LONGEST_SLEEP_WITH_TIMER: Duration = Duration::from_secs(10);
+/// The longest sleep. Only a bound: everything that happens wakes the driver.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
+
+/// Recovers the partition and starts its threads.
+pub(super) fn start(shared: Shared, journal: FileJournal) -> Result<Partition, NodeError> {
+    let (messages, inbox) = unbounded();
+    let (projector, projections) = super::projector::channel();
+    let (writer, writer_inbox) = unbounded();
+    let projector_thread = start_projector(
+        &shared,
+        projector.clone(),
+        projections,
+        writer.clone(),
+        messages.clone(),
+    )
+    .map_err(NodeError::Thread)?;
+    let definitions = Arc::new(ArcSwap::default());
+    let (ended_sender, ended) = watch::channel(None);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let partition = Partition {
+        messages: messages.clone(),
+        waiting: Arc::clone(&waiting),
+        stopping: Arc::new(AtomicBool::new(false)),
+        definitions: Arc::clone(&definitions),
+        projector: projector.clone(),
+        store: shared.store.clone(),
+        ended,
+    };
+    let mut parts = Parts {
+        runtime: Arc::new(
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .map_err(NodeError::Thread)?,
+        ),
+        shared,
+        projector: projector.clone(),
+        definitions,
+        messages,
+        writer,
+        writer_inbox,
+    };
+    let driver = Driver::recover(&mut parts, journal, inbox, waiting)?;
+    std::thread::Builder::new()
+        .name("driver".to_owned())
+        .spawn(move || {
+            let result = driver.run(parts);
+            // However the driver ended, what is durable is projected before the end.
+            projector.send(Projection::Stop);
+            let panicked = projector_thread.join().is_err();
+            let problem = match result {
+                Ok(()) if panicked => Some("the projector panicked".to_owned()),
+                Ok(()) => None,
+                Err(problem) => Some(problem),
+            };
+            let _ = ended_sender.send(Some(problem));
+        })
+        .map_err(NodeError::Thread)?;
+    Ok(partition)
+}
+
+/// What outlives a rebuild from the journal.
+struct Parts {
+    runtime: Arc<tokio::runtime::Runtime>,
+    shared: Shared,
+    projector: ProjectorHandle,
+    definitions: Arc<ArcSwap<unisono_engine::definition::Definitions>>,
+    messages: Sender<Message>,
+    writer: Sender<WriterMessage>,
+    writer_inbox: Receiver<WriterMessage>,
+}
+
+type WriterEnd = (FileJournal, Result<(), AppendError>);
+
+struct Driver {
+    state: State,
+    inbox: Receiver<Message>,
+    waiting: Arc<AtomicUsize>,
+    writer_thread: JoinHandle<WriterEnd>,
+    batch: Batch,
+    writer_busy: bool,
+    writer_ended: bool,
+    /// Why the store cannot be written any more.
+    failed: Option<String>,
+    nonces: Nonces,
+    checkpoint: Checkpointing,
+    events: Vec<Event>,
+    backlog: VecDeque<Message>,
+    stopping: bool,
+    clock: Clock,
+}
+
+/// Where a checkpoint stands.
+struct Checkpointing {
+    /// Rows still to be written, and the revision that they cover.
+    under_way: Option<(VecDeque<Entity>, Revision)>,
+    /// Bytes of events since the last one began.
+    bytes: u64,
+    dirty_since: Option<Instant>,
+}
+
+impl Checkpointing {
+    fn new() -> Self {
+        Self {
+            under_way: None,
+            bytes: 0,
+            dirty_since: None,
+        }
+    }
+}
+
+/// Random numbers that nobody can guess: a keyed hash of a counter.
+struct Nonces {
+    keys: RandomState,
+    counter: u64,
+}
+
+impl Nonces {
+    fn next(&mut self) -> u64 {
+        self.counter += 1;
+        let mut hasher = self.keys.build_hasher();
+        hasher.write_u64(self.counter);
+        hasher.finish()
+    }
+}
+
+/// The time of decisions. It follows the system's clock, and goes on when that is set back.
+struct Clock {
+    anchor: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    /// A clock that is never earlier than `decided`, when something was decided.
+    fn after(decided: Timestamp) -> Self {
+        Self {
+            anchor: system_now().max(decided),
+            since: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        system_now().max(self.anchor.plus_millis(elapsed))
+    }
+}
+
+fn system_now() -> Timestamp {
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+impl Driver {
+    /// Rebuilds state from the store and the journal, and starts the writer.
+    fn recover(
+        parts: &mut Parts,
+        mut journal: FileJournal,
+        inbox: Receiver<Message>,
+        waiting: Arc<AtomicUsize>,
+    ) -> Result<Self, NodeError> {
+        let recovered = parts
+            .runtime
+            .block_on(recover::recover(&parts.shared, &mut journal, &parts.projector))?;
+        parts.definitions.store(Arc::clone(recovered.state.definitions()));
+        let writer = Writer {
+            shared: parts.shared.clone(),
+            journal,
+            position: recovered.position,
+            projector: parts.projector.clone(),
+            definitions: Arc::clone(&parts.definitions),
+            driver: parts.messages.clone(),
+            checkpoint_from: None,
+        };
+        let (runtime, writer_inbox) = (Arc::clone(&parts.runtime), parts.writer_inbox.clone());
+        let writer_thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || {
+                let _notice = EndNotice(writer.driver.clone());
+                writer.run(&runtime, &writer_inbox)
+            })
+            .map_err(NodeError::Thread)?;
+        let mut driver = Self {
+            batch: Batch::after(recovered.state.revision),
+            clock: Clock::after(recovered.state.now),
+            state: recovered.state,
+            inbox,
+            waiting,
+            writer_thread,
+            writer_busy: false,
+            writer_ended: false,
+            failed: None,
+            nonces: Nonces {
+                keys: RandomState::new(),
+                counter: 0,
+            },
+            checkpoint: Checkpointing::new(),
+            events: Vec::new(),
+            backlog: VecDeque::new(),
+            stopping: false,
+        };
+        driver.decide(Command::Agent(AgentCommand::NodeStarted), Responder::None);
+        Ok(driver)
+    }
+
+    fn run(mut self, mut parts: Parts) -> Result<(), String> {
+        loop {
+            self.round(&parts);
+            if let Some(error) = self.failed {
+                return Err(format!(
+                    "the store failed, so the server stops: {error}; nothing that was acknowledged is lost: look at the \
+                     disk of the data directory, and start the server again"
+                ));
+            }
+            if self.writer_ended {
+                if self.stopping {
+                    return Err(self.ended_early());
+                }
+                self = self.rebuild(&mut parts)?;
+                continue;
+            }
+            if self.stopping && self.batch.is_empty() && !self.writer_busy && self.checkpoint.under_way.is_none() {
+                let _ = parts.writer.send(WriterMessage::Stop);
+                return match self.writer_thread.join() {
+                    Ok((_, Ok(()))) => Ok(()),
+                    Ok((_, Err(error))) => Err(format!("the journal failed while the server stopped: {error}")),
+                    Err(_) => Err("the writer panicked".to_owned()),
+                };
+            }
+            self.wait();
+        }
+    }
+
+    /// Why the writer ended before a partition that stops had everything durable.
+    fn ended_early(self) -> String {
+        let why = match self.writer_thread.join() {
+            Ok((_, Err(error))) => chain(&error),
+            Ok((_, Ok(()))) => "it ended".to_owned(),
+            Err(_) => "it panicked".to_owned(),
+        };
+        format!("the journal failed while the server stopped; nothing that was acknowledged is lost: {why}")
+    }
+
+    /// The journal failed: what is in memory may not be durable, so it is dropped and rebuilt from
+    /// the journal. Callers that wait learn that their request may be lost; agents connect again.
+    fn rebuild(self, parts: &mut Parts) -> Result<Self, String> {
+        let Ok((journal, result)) = self.writer_thread.join() else {
+            return Err("the writer panicked".to_owned());
+        };
+        if let Err(error) = &result {
+            tracing::error!("the journal failed; rebuilding from it: {}", chain(error));
+        }
+        parts.shared.metrics.rebuilds.inc();
+        drop(self.batch);
+        parts.shared.sessions.close_all("the server rebuilds its state");
+        while let Ok(message) = parts.writer_inbox.try_recv() {
+            drop(message);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        // What is read of the store must not change meanwhile.
+        let (done, flushed) = oneshot::channel();
+        parts.projector.send(Projection::Flush(done));
+        let _ = flushed.blocking_recv();
+        let mut rebuilt = Self::recover(parts, journal, self.inbox, self.waiting).map_err(|error| {
+            format!(
+                "the journal failed and state cannot be rebuilt from it: {}",
+                chain(&error)
+            )
+        })?;
+        rebuilt.backlog = self.backlog;
+        Ok(rebuilt)
+    }
+
+    fn round(&mut self, parts: &Parts) {
+        for _ in 0..DRAIN {
+            if self.is_full() {
+                break;
+            }
+            let Some(message) = self.backlog.pop_front().or_else(|| self.inbox.try_recv().ok()) else {
+                break;
+            };
+            self.take(message);
+        }
+        if self.state.next_timer().is_some_and(|due| due <= self.now()) {
+            self.decide(Command::Tick, Responder::None);
+        }
+        self.dispatch();
+        self.write_rows();
+        if !self.writer_busy {
+            self.hand_over(parts);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Command(command, responder) => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.decide(*command, responder);
+            }
+            Message::Commands(commands) => self.take_all(commands),
+            Message::Query(query) => {
+                let answer = query(&self.state);
+                self.batch.releases.push(Release::Answer(answer));
+            }
+            Message::WriterIdle => self.writer_busy = false,
+            Message::WriterEnded => self.writer_ended = true,
+            Message::Stop => self.stopping = true,
+            Message::ProjectorFailed(error) => self.failed = Some(error),
+        }
+    }
+
+    /// As many as the batch has room for; the others are the first of the next one.
+    fn take_all(&mut self, commands: Vec<(Command, Responder)>) {
+        let mut commands = commands.into_iter();
+        while !self.is_full()
+            && let Some((command, responder)) = commands.next()
+        {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.decide(command, responder);
+        }
+        if commands.len() > 0 {
+            self.backlog.push_front(Message::Commands(commands.collect()));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.batch.events.bytes() >= FULL_BATCH_BYTES
+    }
+
+    /// Never earlier than anything decided before.
+    fn now(&self) -> Timestamp {
+        self.clock.now().max(self.state.now)
+    }
+
+    fn decide(&mut self, command: Command, responder: Responder) {
+        let at = self.now();
+        let mut events = std::mem::take(&mut self.events);
+        let outcome = self
+            .state
+            .decide(command, at, &mut events)
+            .and_then(|reply| self.fold_all(at, &events, reply));
+        events.clear();
+        self.events = events;
+        if !matches!(responder, Responder::None) {
+            self.batch.releases.push(Release::Respond(responder, outcome));
+        }
+    }
+
+    /// Folds what one command led to, unless it is more than the journal takes.
+    fn fold_all(&mut self, at: Timestamp, events: &[Event], reply: Reply) -> Result<Reply, Rejection> {
+        let end = self.batch.events.end();
+        let ranges: Vec<EventRange> = events.iter().map(|event| self.batch.events.push(at, event)).collect();
+        let bytes = self.batch.events.bytes_after(end);
+        if bytes > MAX_COMMAND_BYTES {
+            self.batch.events.truncate(end);
+            return Err(Rejection::TooLarge {
+                bytes,
+                limit: MAX_COMMAND_BYTES,
+            });
+        }
+        for (event, range) in events.iter().zip(ranges) {
+            self.evolve(at, event, range);
+        }
+        Ok(reply)
+    }
+
+    fn fold(&mut self, at: Timestamp, event: &Event) {
+        let range = self.batch.events.push(at, event);
+        self.evolve(at, event, range);
+    }
+
+    fn evolve(&mut self, at: Timestamp, event: &Event, range: EventRange) {
+        let revision = self.state.revision.next();
+        if let Some(run) = event.run(revision) {
+            self.batch.run_events.push(RunEvent { run, revision, range });
+        }
+        self.state.evolve(revision, at, event, &mut self.batch.effects);
+    }
+
+    fn dispatch(&mut self) {
+        let at = self.now();
+        while !self.is_full() {
+            let nonce = self.nonces.next();
+            let Some(event) = self.state.dispatch(nonce) else {
+                break;
+            };
+            self.fold(at, &event);
+        }
+    }
+
+    fn hand_over(&mut self, parts: &Parts) {
+        let begins = self.checkpoint_is_due(parts.shared.checkpoint_bytes);
+        if self.batch.is_empty() && !begins {
+            return;
+        }
+        self.checkpoint.bytes += self.batch.events.bytes() as u64;
+        let revision = self.state.revision;
+        let mut batch = std::mem::replace(&mut self.batch, Batch::after(revision));
+        batch.revision = revision;
+        if begins && batch.mark == CheckpointMark::None {
+            batch.mark = CheckpointMark::Begins;
+            self.checkpoint = Checkpointing::new();
+            self.checkpoint.under_way = Some((self.state.take_dirty().into_iter().collect(), revision));
+        } else if self.state.is_dirty() {
+            self.checkpoint.dirty_since.get_or_insert_with(Instant::now);
+        }
+        self.observe(&parts.shared);
+        self.writer_busy = true;
+        let _ = parts.writer.send(WriterMessage::Batch(Box::new(batch)));
+    }
+
+    fn checkpoint_is_due(&self, checkpoint_bytes: u64) -> bool {
+        let checkpoint = &self.checkpoint;
+        checkpoint.under_way.is_none()
+            && self.state.is_dirty()
+            && (self.stopping
+                || checkpoint.bytes >= checkpoint_bytes
+                || checkpoint
+                    .dirty_since
+                    .is_some_and(|since| since.elapsed() >= CHECKPOINT_AFTER))
+    }
+
+    /// Writes some rows of the checkpoint under way into the batch; they reach the store only after
+    /// everything that they show is durable.
+    fn write_rows(&mut self) {
+        let Some((entities, revision)) = &mut self.checkpoint.under_way else {
+            return;
+        };
+        for _ in 0..ROWS_PER_ROUND {
+            if self.batch.row_bytes >= FULL_BATCH_BYTES {
+                return;
+            }
+            let Some(entity) = entities.pop_front() else {
+                break;
+            };
+            let row = self.state.row(entity);
+            self.batch.row_bytes += row.as_ref().map_or(0, Vec::len);
+            self.batch.rows.push((entity, row));
+        }
+        if entities.is_empty() && self.batch.mark == CheckpointMark::None {
+            self.batch.mark = CheckpointMark::Ends(*revision);
+            self.checkpoint.under_way = None;
+        }
+    }
+
+    fn observe(&self, shared: &Shared) {
+        shared.metrics.observe(self.state.runs().len(), self.state.counts());
+    }
+
+    /// Sleeps until something happens or is due. What the threads say is taken at once: while a batch
+    /// is full, nothing else is.
+    fn wait(&mut self) {
+        match self.inbox.recv_timeout(self.next_wake()) {
+            Ok(message @ (Message::WriterIdle | Message::WriterEnded | Message::ProjectorFailed(_))) => {
+                self.take(message)
+            }
+            Ok(message) => self.backlog.push_back(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.stopping = true,
+        }
+    }
+
+    fn next_wake(&self) -> Duration {
+        if self.checkpoint.under_way.is_some() && !self.writer_busy {
+            return Duration::ZERO;
+        }
+        let now = self.now();
+        let timer = self
+            .state
+            .next_timer()
+            .map(|due| Duration::from_millis(due.millis_since(now)).min(LONGEST_SLEEP_WITH_TIMER));
+        let checkpoint = self
+            .checkpoint
+            .dirty_since
+            .filter(|_| self.checkpoint.under_way.is_none() && !self.writer_busy)
+            .map(|since| CHECKPOINT_AFTER.saturating_sub(since.elapsed()));
+        [timer, checkpoint]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(LONGEST_SLEEP)
+            .min(LONGEST_SLEEP)
+    }
+}
+
+/// Tells the driver that the writer's thread ends, however it does.
+struct EndNotice(Sender<Message>);
+
+impl Drop for EndNotice {
+    fn drop(&mut self) {
+        let _ = self.0.send(Message::WriterEnded);
+    }
+}
+
+/// An error with its causes, for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,158 @@
+//! How the rest of the node talks to the partition.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::Sender;
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+use unisono_engine::definition::Definitions;
+use unisono_engine::{Command, Rejection, Reply, State};
+use unisono_model::ids::Revision;
+use unisono_store::{Store, StoreError};
+
+use super::batch::Responder;
+use super::driver::Message;
+use super::projector::{Projection, ProjectorHandle};
+
+/// Commands that may wait to be decided before new work from outside is refused.
+const MAX_WAITING: usize = 16_384;
+
+/// Why the partition did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Unavailable {
+    /// The journal failed, or the node is stopping; whether the request took effect is not known.
+    #[error("the server could not make the request durable; it may or may not have taken effect")]
+    Lost,
+    /// Too much waits already.
+    #[error("the server is overloaded: {MAX_WAITING} requests wait to be decided")]
+    Overloaded,
+    /// The node is stopping.
+    #[error("the server is shutting down")]
+    Stopping,
+    /// The store failed.
+    #[error("the store cannot be read: {0}")]
+    Store(String),
+}
+
+impl From<StoreError> for Unavailable {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+/// A cheap handle on the partition.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    pub(super) messages: Sender<Message>,
+    pub(super) waiting: Arc<AtomicUsize>,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) definitions: Arc<ArcSwap<Definitions>>,
+    pub(super) projector: ProjectorHandle,
+    pub(super) store: Store,
+    /// The error that ended the partition, or `Some(None)` when it has stopped as asked.
+    pub(super) ended: watch::Receiver<Option<Option<String>>>,
+}
+
+impl Partition {
+    /// The definitions as they were last made durable.
+    pub(crate) fn definitions(&self) -> Arc<Definitions> {
+        self.definitions.load_full()
+    }
+
+    /// The store, for reads that follow a [`Partition::barrier`].
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Up to where the store shows everything.
+    pub(crate) fn projected(&self) -> Revision {
+        self.projector.projected()
+    }
+
+    /// Decides a command and waits until what was decided is durable.
+    pub(crate) async fn command(&self, command: Command) -> Result<Result<Reply, Rejection>, Unavailable> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Unavailable::Stopping);
+        }
+        if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
+            return Err(Unavailable::Overloaded);
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.submit(command, Responder::Channel(sender));
+        receiver.await.map_err(|_| Unavailable::Lost)
+    }
+
+    /// Decides a command and tells the responder.
+    pub(crate) fn submit(&self, command: Command, responder: Responder) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // A stopped partition drops the message, and with it the responder.
+        let _ = self.messages.send(Message::Command(Box::new(command), responder));
+    }
+
+    /// Decides many commands, in order.
+    pub(crate) fn submit_all(&self, commands: Vec<(Command, Responder)>) {
+        self.waiting.fetch_add(commands.len(), Ordering::Relaxed);
+        let _ = self.messages.send(Message::Commands(commands));
+    }
+
+    /// Waits while too much waits to be decided: how a fast agent is slowed down.
+    pub(crate) async fn ready(&self) {
+        while self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Reads state, and waits until everything that the read has seen is durable.
+    pub(crate) async fn query<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (sender, receiver) = oneshot::channel();
+        let query = move |state: &State| -> Box<dyn FnOnce() + Send> {
+            let answer = read(state);
+            Box::new(move || {
+                let _ = sender.send(answer);
+            })
+        };
+        let _ = self.messages.send(Message::Query(Box::new(query)));
+        receiver.await.map_err(|_| Unavailable::Lost)
+    }
+
+    /// Waits until the store shows everything that was decided before this call.
+    pub(crate) async fn barrier(&self) -> Result<(), Unavailable> {
+        let (sender, receiver) = oneshot::channel();
+        let projector = self.projector.clone();
+        let flush = move |_: &State| -> Box<dyn FnOnce() + Send> {
+            Box::new(move || projector.send(Projection::Flush(sender)))
+        };
+        let _ = self.messages.send(Message::Query(Box::new(flush)));
+        receiver.await.map_err(|_| Unavailable::Lost)
+    }
+
+    /// Keeps a piece of an attempt's log.
+    pub(crate) async fn log(&self, piece: super::LogPiece) {
+        self.projector.log(piece).await;
+    }
+
+    /// Refuses new commands from outside from now on.
+    pub(crate) fn refuse_new_work(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Decides what has been submitted, makes it durable, writes a checkpoint, and ends.
+    pub(crate) fn stop(&self) {
+        let _ = self.messages.send(Message::Stop);
+    }
+
+    /// Waits until the partition has ended; the error when it did so by itself.
+    pub(crate) async fn ended(&self) -> Option<String> {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(ended) => ended.clone().flatten(),
+            Err(_) => Some("a thread of the partition panicked".to_owned()),
+        }
+    }
+}

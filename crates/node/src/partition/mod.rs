@@ -1,0 +1,65 @@
+//! The partition: one thread decides, one makes durable, one projects into the store.
+//!
+//! ```text
+//! handle ──commands, queries──► driver ──batches──► writer ──durable batches──► projector
+//!                               decide, evolve      append, then release        history, lists,
+//!                               (never waits)       replies and effects         checkpoints
+//! ```
+//!
+//! The driver hands a batch over whenever the writer is idle, so a lone request never waits for
+//! company, and while one batch is being made durable the next one grows: group commit by itself.
+//! Replies, answers to queries and effects of a batch leave after it is durable and in order.
+
+mod batch;
+mod driver;
+mod handle;
+mod projector;
+mod recover;
+mod writer;
+
+pub(crate) use batch::{Responder, RunEvent};
+pub(crate) use handle::{Partition, Unavailable};
+pub(crate) use projector::LogPiece;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use unisono_engine::Settings;
+use unisono_journal::{FileJournal, FileOptions};
+use unisono_store::{Store, StoreOptions};
+
+use crate::error::NodeError;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::sessions::Sessions;
+
+/// What the threads of a partition share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) checkpoint_bytes: u64,
+    pub(crate) sessions: Sessions,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Store,
+}
+
+/// Opens the partition in a data directory: loads the checkpoint, replays the journal's tail, and
+/// starts the threads.
+pub(crate) fn start(
+    directory: PathBuf,
+    (settings, checkpoint_bytes): (Settings, u64),
+    (sessions, hub, metrics): (Sessions, Arc<Hub>, Arc<Metrics>),
+) -> Result<Partition, NodeError> {
+    let store = Store::open(StoreOptions::new(directory.join("store")))?;
+    let journal = FileJournal::new(FileOptions::new(directory.join("journal")));
+    let shared = Shared {
+        settings,
+        checkpoint_bytes,
+        sessions,
+        hub,
+        metrics,
+        store,
+    };
+    driver::start(shared, journal)
+}

@@ -1,0 +1,289 @@
+//! The thread that writes the store: history, finished runs, lists, logs and checkpoints.
+//!
+//! It sees batches after they are durable, in order. What a short run leaves behind is collected
+//! for a moment, so that a run that starts and ends within it costs one write of each kind. Whoever
+//! reads asks for a flush first. Everything is idempotent, because a restart replays the journal
+//! from the last checkpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+use unisono_engine::codec::push_history;
+use unisono_engine::orchestration::{Run, RunKey};
+use unisono_engine::snapshot::Entity;
+use unisono_engine::{Effect, archived_view};
+use unisono_journal::Position;
+use unisono_model::api::{LogEntry, OrchestrationSummary};
+use unisono_model::ids::Revision;
+use unisono_model::name::Name;
+use unisono_store::{Batch, Checkpoint, EntityKind, Store, StoreError};
+
+use super::batch::RunEvent;
+
+/// How long writes are collected.
+const COLLECT: Duration = Duration::from_millis(100);
+/// Bytes that are collected at most.
+const COLLECT_BYTES: usize = 8 * 1024 * 1024;
+/// Durable batches that may wait to be projected; then the writer waits, and with it new work.
+const MAX_BEHIND: usize = 256;
+
+/// A piece of an attempt's log.
+pub(crate) struct LogPiece {
+    pub(crate) run: RunKey,
+    pub(crate) activity: u32,
+    pub(crate) sequence: u64,
+    pub(crate) entry: LogEntry,
+}
+
+/// A durable batch as the projector needs it.
+pub(crate) struct Durable {
+    pub(crate) revision: Revision,
+    /// The batch's bytes, from its first event on.
+    pub(crate) body: Bytes,
+    pub(crate) run_events: Vec<RunEvent>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) rows: Vec<(Entity, Option<Vec<u8>>)>,
+    /// The checkpoint that is complete with these rows, and the position it covers.
+    pub(crate) checkpoint: Option<(Position, Revision)>,
+}
+
+/// What the projector is told.
+pub(crate) enum Projection {
+    Durable(Box<Durable>),
+    Log(Box<LogPiece>),
+    /// Write everything now, then say so.
+    Flush(oneshot::Sender<()>),
+    Stop,
+}
+
+/// How the projector is reached.
+#[derive(Clone)]
+pub(crate) struct ProjectorHandle {
+    sender: Sender<Projection>,
+    projected: Arc<AtomicU64>,
+}
+
+impl ProjectorHandle {
+    /// Tells the projector; waits while it is too far behind.
+    pub(crate) fn send(&self, projection: Projection) {
+        // A projector that has failed ends the node by itself.
+        let _ = self.sender.send(projection);
+    }
+
+    pub(crate) async fn log(&self, piece: LogPiece) {
+        let mut projection = Projection::Log(Box::new(piece));
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(projection) {
+            projection = back;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The store was found to show everything up to here.
+    pub(crate) fn found(&self, revision: Revision) {
+        self.projected.fetch_max(revision.0, Ordering::Release);
+    }
+
+    pub(crate) fn projected(&self) -> Revision {
+        Revision(self.projected.load(Ordering::Acquire))
+    }
+}
+
+/// Makes the handle and the thread's end of it.
+pub(crate) fn channel() -> (ProjectorHandle, Receiver<Projection>) {
+    let (sender, receiver) = bounded(MAX_BEHIND);
+    let handle = ProjectorHandle {
+        sender,
+        projected: Arc::new(AtomicU64::new(0)),
+    };
+    (handle, receiver)
+}
+
+/// Runs until told to stop. `on_checkpoint` hears of every durable checkpoint.
+pub(crate) fn run(
+    store: Store,
+    handle: &ProjectorHandle,
+    receiver: &Receiver<Projection>,
+    on_checkpoint: impl Fn(Position),
+) -> Result<(), StoreError> {
+    let mut projector = Projector {
+        collected: Collected::default(),
+        store,
+        projected: Arc::clone(&handle.projected),
+    };
+    loop {
+        let next = match projector.collected.since {
+            None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(since) => receiver.recv_deadline(since + COLLECT),
+        };
+        match next {
+            Ok(Projection::Durable(durable)) => {
+                if let Some(position) = projector.durable(*durable)? {
+                    on_checkpoint(position);
+                }
+            }
+            Ok(Projection::Log(piece)) => projector.collected.log(*piece),
+            Ok(Projection::Flush(done)) => {
+                projector.flush()?;
+                let _ = done.send(());
+            }
+            Err(RecvTimeoutError::Timeout) => projector.flush()?,
+            Ok(Projection::Stop) | Err(RecvTimeoutError::Disconnected) => return projector.flush(),
+        }
+    }
+}
+
+struct Projector {
+    store: Store,
+    collected: Collected,
+    projected: Arc<AtomicU64>,
+}
+
+impl Projector {
+    fn durable(&mut self, durable: Durable) -> Result<Option<Position>, StoreError> {
+        let checkpoint = durable.checkpoint;
+        self.collected.durable(durable);
+        if checkpoint.is_none() && self.collected.bytes < COLLECT_BYTES {
+            return Ok(None);
+        }
+        self.flush()?;
+        let Some((position, revision)) = checkpoint else {
+            return Ok(None);
+        };
+        self.store.commit_checkpoint(Checkpoint {
+            position: position.get(),
+            revision: revision.0,
+            format: CHECKPOINT_FORMAT,
+        })?;
+        Ok(Some(position))
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let collected = std::mem::take(&mut self.collected);
+        let revision = collected.revision;
+        if collected.since.is_some() {
+            self.store.commit(collected.into_batch(&self.store))?;
+        }
+        self.projected.fetch_max(revision.0, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The format of the rows that a checkpoint holds.
+pub(crate) const CHECKPOINT_FORMAT: u32 = 1;
+
+#[derive(Default)]
+struct Collected {
+    /// Since when there is something to write.
+    since: Option<Instant>,
+    bytes: usize,
+    revision: Revision,
+    history: FxHashMap<RunKey, Chunk>,
+    summaries: FxHashMap<RunKey, (Name, Box<OrchestrationSummary>)>,
+    archives: Vec<Run>,
+    rows: Vec<(Entity, Option<Vec<u8>>)>,
+    logs: Vec<LogPiece>,
+}
+
+struct Chunk {
+    first: Revision,
+    last: Revision,
+    bytes: Vec<u8>,
+}
+
+impl Collected {
+    fn touch(&mut self, bytes: usize) {
+        self.since.get_or_insert_with(Instant::now);
+        self.bytes += bytes;
+    }
+
+    fn log(&mut self, piece: LogPiece) {
+        self.touch(piece.entry.text.len() + 64);
+        self.logs.push(piece);
+    }
+
+    fn durable(&mut self, durable: Durable) {
+        self.revision = self.revision.max(durable.revision);
+        self.touch(durable.body.len());
+        for event in durable.run_events {
+            let chunk = self.history.entry(event.run).or_insert_with(|| Chunk {
+                first: event.revision,
+                last: event.revision,
+                bytes: Vec::new(),
+            });
+            chunk.last = event.revision;
+            push_history(&mut chunk.bytes, event.revision, &durable.body[event.range]);
+        }
+        for effect in durable.effects {
+            match effect {
+                Effect::Summary {
+                    run,
+                    namespace,
+                    summary,
+                } => {
+                    self.summaries.insert(run, (namespace, summary));
+                }
+                Effect::Archive(run) => self.archives.push(*run),
+                _ => {}
+            }
+        }
+        self.bytes += durable
+            .rows
+            .iter()
+            .map(|(_, row)| row.as_ref().map_or(16, Vec::len))
+            .sum::<usize>();
+        self.rows.extend(durable.rows);
+    }
+
+    fn into_batch(self, store: &Store) -> Batch {
+        let mut batch = store.batch();
+        for (run, chunk) in self.history {
+            batch.history(store_key(run), chunk.first.0, chunk.last.0, &chunk.bytes);
+        }
+        for (run, (namespace, summary)) in self.summaries {
+            batch.summary(store_key(run), &namespace, &summary);
+        }
+        for run in self.archives {
+            batch.archive(store_key(run.key), &run.namespace, &run.id, &archive_row(&run));
+        }
+        for (entity, row) in self.rows {
+            let (kind, key) = match entity {
+                Entity::Run(key) => (EntityKind::Run, key),
+                Entity::Definition(key) => (EntityKind::Definition, key),
+                Entity::Agent(key) => (EntityKind::Agent, key),
+            };
+            match row {
+                Some(row) => batch.put_entity(kind, key, &row),
+                None => batch.remove_entity(kind, key),
+            }
+        }
+        for piece in self.logs {
+            let entry = serde_json::to_vec(&piece.entry).unwrap_or_default();
+            batch.log(
+                store_key(piece.run),
+                piece.activity,
+                piece.entry.attempt,
+                piece.sequence,
+                &entry,
+            );
+        }
+        batch
+    }
+}
+
+/// The store's word for a run's key.
+pub(crate) fn store_key(run: RunKey) -> unisono_store::RunKey {
+    unisono_store::RunKey(run.0)
+}
+
+/// What is kept of a run that has ended: the digest of its start (zero without one), then its view.
+fn archive_row(run: &Run) -> Vec<u8> {
+    let mut row = run.origin.digest.unwrap_or_default().to_be_bytes().to_vec();
+    // Writing JSON to memory fails only for maps with keys that are no text, of which there are none.
+    let _ = serde_json::to_writer(&mut row, &archived_view(run));
+    row
+}

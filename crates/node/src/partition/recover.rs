@@ -1,0 +1,116 @@
+//! How state comes back after a restart: the checkpoint's rows, then the journal's tail.
+
+use futures_util::StreamExt;
+use std::pin::pin;
+use unisono_engine::codec::read_batch;
+use unisono_engine::snapshot::Entity;
+use unisono_engine::{Effect, State};
+use unisono_journal::{Epoch, FileJournal, Journal, Position};
+use unisono_model::ids::Revision;
+use unisono_store::{EntityKind, Store};
+
+use super::Shared;
+use super::batch::RunEvent;
+use super::projector::{CHECKPOINT_FORMAT, Durable, Projection, ProjectorHandle};
+use crate::error::NodeError;
+
+pub(super) struct Recovered {
+    pub(super) state: State,
+    pub(super) position: Position,
+}
+
+/// One machine has one leader, held by the lock on the data directory.
+const EPOCH: u64 = 1;
+
+pub(super) async fn recover(
+    shared: &Shared,
+    journal: &mut FileJournal,
+    projector: &ProjectorHandle,
+) -> Result<Recovered, NodeError> {
+    let begin = std::time::Instant::now();
+    let position = journal.open(Epoch::new(EPOCH)).await?;
+    if let Some(cut) = journal.cut_tail() {
+        tracing::warn!("an unfinished write at the end of the journal was cut: {cut:?}");
+    }
+    let mut state = State::new(shared.settings);
+    let checkpoint = shared.store.checkpoint()?;
+    if let Some(checkpoint) = checkpoint {
+        if checkpoint.format > CHECKPOINT_FORMAT {
+            return Err(NodeError::NewerCheckpoint {
+                found: checkpoint.format,
+                known: CHECKPOINT_FORMAT,
+            });
+        }
+        load(&shared.store, &mut state)?;
+        state.loaded(Revision(checkpoint.revision));
+        projector.found(Revision(checkpoint.revision));
+    } else if journal.first_position() > Position::START {
+        return Err(NodeError::CheckpointMissing {
+            first: journal.first_position().get(),
+        });
+    }
+    let from = checkpoint.map_or(Position::START, |checkpoint| Position::new(checkpoint.position));
+    let mut replayed = 0_u64;
+    {
+        let mut batches = pin!(journal.read(from));
+        while let Some(next) = batches.next().await {
+            let (_, bytes) = next?;
+            replayed += replay(&mut state, bytes, projector)?;
+        }
+    }
+    tracing::info!(
+        open = state.runs().len(),
+        replayed,
+        revision = %state.revision,
+        "state recovered in {:?}",
+        begin.elapsed()
+    );
+    Ok(Recovered { state, position })
+}
+
+/// Rows were written at different moments; whatever they show of a definition, an agent or a run
+/// is complete. Runs come last, because they refer to the others.
+fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
+    for runs in [false, true] {
+        for row in store.entities()? {
+            let (kind, key, bytes) = row?;
+            let entity = match kind {
+                EntityKind::Run => Entity::Run(key),
+                EntityKind::Definition => Entity::Definition(key),
+                EntityKind::Agent => Entity::Agent(key),
+                EntityKind::Partition => continue,
+            };
+            if matches!(entity, Entity::Run(_)) == runs {
+                state.load(entity, &bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Folds a batch, and projects it again: the store may have lost what it had of it.
+fn replay(state: &mut State, bytes: bytes::Bytes, projector: &ProjectorHandle) -> Result<u64, NodeError> {
+    let recorded = read_batch(&bytes)?;
+    let count = recorded.len() as u64;
+    let (mut effects, mut run_events) = (Vec::new(), Vec::new());
+    for it in recorded {
+        if let Some(run) = it.event.run(it.revision) {
+            run_events.push(RunEvent {
+                run,
+                revision: it.revision,
+                range: it.range,
+            });
+        }
+        state.evolve(it.revision, it.at, &it.event, &mut effects);
+    }
+    effects.retain(|effect| matches!(effect, Effect::Summary { .. } | Effect::Archive(_)));
+    projector.send(Projection::Durable(Box::new(Durable {
+        revision: state.revision,
+        body: bytes,
+        run_events,
+        effects,
+        rows: Vec::new(),
+        checkpoint: None,
+    })));
+    Ok(count)
+}

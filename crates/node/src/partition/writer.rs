@@ -1,0 +1,177 @@
+//! The thread that makes batches durable, and only then lets anything out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use unisono_engine::Effect;
+use unisono_engine::definition::Definitions;
+use unisono_journal::{AppendError, FileJournal, Journal, Position};
+
+use super::batch::{Batch, CheckpointMark, Release};
+use super::driver::Message;
+use super::projector::{Durable, Projection, ProjectorHandle};
+use super::{Shared, projector};
+use crate::sessions::Outgoing;
+use unisono_model::protocol::{CancelAttempt, ServerMessage};
+
+/// What the writer is told.
+pub(super) enum WriterMessage {
+    Batch(Box<Batch>),
+    /// A checkpoint up to here is durable.
+    Trim(Position),
+    /// Give the journal back.
+    Stop,
+}
+
+pub(super) struct Writer {
+    pub(super) shared: Shared,
+    pub(super) journal: FileJournal,
+    pub(super) position: Position,
+    pub(super) projector: ProjectorHandle,
+    pub(super) definitions: Arc<ArcSwap<Definitions>>,
+    pub(super) driver: Sender<Message>,
+    /// The end of the batch with which the checkpoint under way began.
+    pub(super) checkpoint_from: Option<Position>,
+}
+
+impl Writer {
+    /// Runs until told to stop, or until an append fails. Gives the journal back either way.
+    pub(super) fn run(
+        mut self,
+        runtime: &tokio::runtime::Runtime,
+        messages: &Receiver<WriterMessage>,
+    ) -> (FileJournal, Result<(), AppendError>) {
+        while let Ok(message) = messages.recv() {
+            match message {
+                WriterMessage::Batch(batch) => {
+                    let appended = runtime.block_on(self.append(*batch));
+                    if let Err(error) = appended {
+                        return (self.journal, Err(error));
+                    }
+                    let _ = self.driver.send(Message::WriterIdle);
+                }
+                WriterMessage::Trim(position) => {
+                    if let Err(error) = runtime.block_on(self.journal.trim(position)) {
+                        tracing::warn!(%position, "cannot trim the journal, which keeps growing until it can be: {error}");
+                    }
+                    self.measure();
+                }
+                WriterMessage::Stop => break,
+            }
+        }
+        (self.journal, Ok(()))
+    }
+
+    fn measure(&self) {
+        let bytes = i64::try_from(self.journal.size_bytes()).unwrap_or(i64::MAX);
+        self.shared.metrics.journal_bytes.set(bytes);
+    }
+
+    async fn append(&mut self, mut batch: Batch) -> Result<(), AppendError> {
+        let events = batch.events.len();
+        let (bytes, body_start) = std::mem::replace(
+            &mut batch.events,
+            unisono_engine::codec::BatchWriter::new(batch.revision),
+        )
+        .finish();
+        let bytes = Bytes::from(bytes);
+        if events > 0 {
+            let metrics = &self.shared.metrics;
+            let begin = Instant::now();
+            #[expect(clippy::cast_precision_loss, reason = "a metric")]
+            metrics.batch_events.observe(events as f64);
+            self.position = self.journal.append(self.position, bytes.clone()).await?;
+            metrics.append_seconds.observe(begin.elapsed().as_secs_f64());
+            metrics.events.inc_by(events);
+            metrics
+                .journal_position
+                .set(i64::try_from(self.position.get()).unwrap_or(i64::MAX));
+            self.measure();
+        }
+        self.release(batch, bytes.slice(body_start..));
+        Ok(())
+    }
+
+    /// Lets everything out that depended on the batch.
+    fn release(&mut self, batch: Batch, body: Bytes) {
+        // Before the replies: whoever has applied a definition finds it.
+        let changed = batch.effects.iter().rev().find_map(|effect| match effect {
+            Effect::DefinitionsChanged(definitions) => Some(Arc::clone(definitions)),
+            _ => None,
+        });
+        if let Some(definitions) = changed {
+            self.definitions.store(definitions);
+        }
+        for release in batch.releases {
+            match release {
+                Release::Respond(responder, outcome) => responder.respond(outcome),
+                Release::Answer(answer) => answer(),
+            }
+        }
+        let mut projected = Vec::new();
+        for effect in batch.effects {
+            match effect {
+                Effect::Dispatch { session, task } => {
+                    self.shared.metrics.dispatches.inc();
+                    self.shared.sessions.send(session, Outgoing::Task(task));
+                }
+                Effect::CancelAttempt { session, token, reason } => {
+                    let cancel = ServerMessage::Cancel(CancelAttempt { token, reason });
+                    self.shared.sessions.send(session, Outgoing::Message(cancel));
+                }
+                Effect::DefinitionsChanged(_) => {}
+                Effect::Archive(run) => {
+                    self.shared.metrics.ended(run.state);
+                    self.shared.hub.ended(&run.namespace, &run.id, run.state);
+                    projected.push(Effect::Archive(run));
+                }
+                summary @ Effect::Summary { .. } => projected.push(summary),
+            }
+        }
+        self.shared.hub.publish(&batch.run_events, &body);
+        let checkpoint = match batch.mark {
+            CheckpointMark::Begins => {
+                self.checkpoint_from = Some(self.position);
+                None
+            }
+            CheckpointMark::Ends(revision) => self.checkpoint_from.take().map(|position| (position, revision)),
+            CheckpointMark::None => None,
+        };
+        let nothing =
+            batch.run_events.is_empty() && projected.is_empty() && batch.rows.is_empty() && checkpoint.is_none();
+        if nothing {
+            return;
+        }
+        self.projector.send(Projection::Durable(Box::new(Durable {
+            revision: batch.revision,
+            body,
+            run_events: batch.run_events,
+            effects: projected,
+            rows: batch.rows,
+            checkpoint,
+        })));
+    }
+}
+
+/// Starts the projector's thread; its end, good or bad, is told to the driver.
+pub(super) fn start_projector(
+    shared: &Shared,
+    handle: ProjectorHandle,
+    receiver: Receiver<Projection>,
+    writer: Sender<WriterMessage>,
+    driver: Sender<Message>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let store = shared.store.clone();
+    std::thread::Builder::new().name("projector".to_owned()).spawn(move || {
+        let trim = |position| {
+            let _ = writer.send(WriterMessage::Trim(position));
+        };
+        let ended = projector::run(store, &handle, &receiver, trim);
+        if let Err(error) = ended {
+            let _ = driver.send(Message::ProjectorFailed(error.to_string()));
+        }
+    })
+}
