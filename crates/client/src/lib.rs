@@ -1,0 +1,34 @@
+//! Typed client of Unisono's HTTP API.
+//!
+//! ```no_run
+//! use unisono_client::{Client, ClientOptions};
+//! use unisono_model::api::StartRequest;
+//!
+//! # async fn example() -> Result<(), unisono_client::ClientError> {
+//! let client = Client::new(ClientOptions::new("http://127.0.0.1:7717", "default"))?;
+//! let start = StartRequest {
+//!     id: Some("tenant-7".into()), r#type: "tenant.example.com".into(),
+//!     version: None, correlation_id: None, input: None, labels: Default::default(),
+//! };
+//! let started = client.start(&start).await?;
+//! let ended = client.wait(&started.id).await?;
+//! println!("{}: {}", ended.summary.id, ended.summary.state);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is safe to repeat is repeated: reads, and starts that bring their own id, when the connection fails; a few
+//! times, with a short backoff. Everything else is sent once.
+
+mod client;
+mod error;
+mod query;
+mod request;
+mod sse;
+mod watch;
+
+pub use client::{Client, ClientOptions, DefinitionFamily};
+pub use error::ClientError;
+pub use query::{OrchestrationFilter, PageRequest};
+pub use request::install_crypto_provider;
+pub use watch::WatchEvent;
