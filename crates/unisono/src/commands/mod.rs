@@ -1,0 +1,58 @@
+//! One module for each command: its arguments, and what it does.
+
+pub(crate) mod act;
+pub(crate) mod agent;
+pub(crate) mod apply;
+pub(crate) mod delete;
+pub(crate) mod demo;
+pub(crate) mod dev;
+pub(crate) mod get;
+pub(crate) mod history;
+pub(crate) mod list;
+pub(crate) mod logs;
+mod payload;
+pub(crate) mod server;
+pub(crate) mod start;
+pub(crate) mod watch;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`] says why it did not do what it was asked.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Demo(args) => demo::run(args, &global).await,
+        Command::Dev(args) => dev::run(args, &global).await,
+        Command::Server(args) => server::run(args, &global).await,
+        Command::Agent(args) => agent::run(args, &global).await,
+        Command::Apply(args) => apply::run(args, &global).await,
+        Command::Delete(args) => delete::run(args, &global).await,
+        Command::Start(args) => start::run(args, &global).await,
+        Command::Get(args) => get::run(args, &global).await,
+        Command::List(args) => list::run(args, &global).await,
+        Command::Watch(args) => watch::run(args, &global).await,
+        Command::History(args) => history::run(args, &global).await,
+        Command::Cancel(args) => act::cancel(args, &global).await,
+        Command::Complete(args) => act::complete(args, &global).await,
+        Command::Fail(args) => act::fail(args, &global).await,
+        Command::Logs(args) => logs::run(args, &global).await,
+        Command::Bench(bench) => bench.run(global.output),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+/// Prints a completion script.
+///
+/// # Errors
+/// None today; it fits the other commands.
+pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
+    clap_complete::generate(shell, &mut Cli::command(), "unisono", &mut std::io::stdout());
+    Ok(())
+}

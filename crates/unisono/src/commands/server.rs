@@ -1,0 +1,89 @@
+//! `unisono server`: one node.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use unisono_node::{Node, NodeError, NodeOptions, Settings};
+
+use crate::cli::{Global, duration, millis};
+use crate::failure::Failure;
+use crate::signals::Signals;
+
+/// How a server is run.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServerArgs {
+    /// Where everything is kept; made when it is not there
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "UNISONO_DATA",
+        hide_env_values = true,
+        default_value = "unisono-data"
+    )]
+    pub(crate) data: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7717", value_parser = address)]
+    pub(crate) listen: SocketAddr,
+    /// For how long an agent may be gone before its activities go to others
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub(crate) agent_grace: Duration,
+    /// How often server and agents say something when there is nothing to say
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) heartbeat: Duration,
+    /// Bytes of events between two checkpoints; the node's default when left out
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub(crate) checkpoint_bytes: Option<u64>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an IP address and a port, such as 127.0.0.1:7717 or [::]:7717".to_owned())
+}
+
+impl ServerArgs {
+    /// The same for the node.
+    pub(crate) fn options(&self) -> NodeOptions {
+        let defaults = NodeOptions::new(self.data.clone(), self.listen);
+        NodeOptions {
+            settings: Settings {
+                agent_grace_ms: millis(self.agent_grace),
+                ..Settings::default()
+            },
+            heartbeat_ms: millis(self.heartbeat),
+            checkpoint_bytes: self.checkpoint_bytes.unwrap_or(defaults.checkpoint_bytes),
+            ..defaults
+        }
+    }
+}
+
+/// Runs a server until a signal asks it to leave, or it cannot go on.
+///
+/// # Errors
+/// [`Failure::Work`] when it cannot start or cannot go on.
+pub(crate) async fn run(args: ServerArgs, global: &Global) -> Result<(), Failure> {
+    let mut signals = Signals::catch()?;
+    let node = tokio::select! {
+        node = Node::start(args.options()) => node?,
+        name = signals.next() => {
+            tracing::info!("{name} before the server was ready: leaving");
+            return Ok(());
+        }
+    };
+    global.console().line(format!("listening on http://{}", node.address()));
+    tokio::select! {
+        problem = node.problem() => Err(problem.into()),
+        name = signals.next() => {
+            signals.leave_at_once();
+            shut_down(node, name).await.map_err(Failure::from)
+        }
+    }
+}
+
+async fn shut_down(node: Node, signal: &str) -> Result<(), NodeError> {
+    tracing::info!("{signal}: finishing what is under way; the same signal again leaves at once");
+    node.shutdown().await?;
+    tracing::info!("everything is durable; bye");
+    Ok(())
+}

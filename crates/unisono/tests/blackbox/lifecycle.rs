@@ -1,0 +1,9 @@
+//! A life of an orchestration, end to end, with real agents.
+
+mod agents;
+mod definitions;
+mod lists;
+mod restarts;
+mod results;
+mod waiting;
+mod watching;

@@ -1,0 +1,14 @@
+//! Black-box tests: the real binary, real sockets, real files, `kill -9`.
+//!
+//! Every test starts processes of its own on free loopback ports and in directories of its own, and looks at them only
+//! from outside: over HTTP and WebSocket, by exit codes, and by files that the executed scripts write.
+
+#![allow(clippy::unwrap_used)]
+
+mod chaos;
+mod examples;
+mod guides;
+mod harness;
+mod lifecycle;
+mod python;
+mod refusals;
