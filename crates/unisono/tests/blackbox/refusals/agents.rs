@@ -370,3 +370,43 @@ async fn a_flood_of_signs_of_life_holds_up_nobody() {
         OrchestrationState::Completed
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_for_what_another_agent_holds_is_refused_and_changes_nothing() {
+    let server = ServerSetup::default().heartbeat("20s").start();
+    let client = server.client();
+    apply(&client, ONE).await;
+    client.start(&request("r", "one")).await.unwrap();
+    let mut holder = Raw::welcome(&server, "holder").await;
+    let token = holder.hear("activity").await["token"].clone();
+    let mut other = Raw::welcome(&server, "other").await;
+    let result = json!([{"result": {"token": token, "outcome": {"complete": {"output": {"by": "other"}}}}}]);
+    other.say(&result).await;
+    assert_eq!(other.hear("refused").await["code"], "stale-token");
+    in_state(&client, "r", "a", ActivityState::Running).await;
+    holder
+        .say(&json!([{"result": {"token": token, "outcome": {"complete": {}}}}]))
+        .await;
+    let view = finished(&client, "r").await;
+    assert_eq!(activity(&view, "a").output.as_ref().unwrap().get(), "{}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_goodbye_is_kept_short_in_the_history() {
+    let server = ServerSetup::default().heartbeat("20s").start();
+    let client = server.client();
+    apply(&client, ONE).await;
+    client.start(&request("r", "one")).await.unwrap();
+    let mut raw = Raw::welcome(&server, "talker").await;
+    raw.hear("activity").await;
+    raw.say(&json!([{"goodbye": {"reason": "x".repeat(4 * 1024 * 1024)}}]))
+        .await;
+    in_state(&client, "r", "a", ActivityState::Ready).await;
+    let page = client.history("r", None, None).await.unwrap();
+    let returned = page
+        .items
+        .iter()
+        .find(|entry| entry.kind == "activityReturned")
+        .unwrap();
+    assert!(returned.reason.as_ref().unwrap().len() < 300);
+}
