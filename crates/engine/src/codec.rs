@@ -33,9 +33,24 @@ pub enum CodecError {
 /// Collects the events of one batch.
 #[derive(Debug)]
 pub struct BatchWriter {
-    body: Vec<u8>,
+    /// Room for the header, then the events.
+    bytes: Vec<u8>,
     first: Revision,
     count: u64,
+}
+
+/// Bytes of the longest header: the format and two numbers.
+const HEADER_ROOM: usize = 2 + 9 + 9;
+
+/// A batch to journal.
+#[derive(Debug)]
+pub struct FinishedBatch {
+    /// The batch, behind some bytes that do not belong to it.
+    pub bytes: Vec<u8>,
+    /// Where the batch begins.
+    pub start: usize,
+    /// Where its body begins, which the events' ranges count from.
+    pub body: usize,
 }
 
 /// Where a batch ended at some moment.
@@ -52,8 +67,16 @@ impl BatchWriter {
     /// An empty batch whose first event will have this revision.
     #[must_use]
     pub fn new(first: Revision) -> Self {
+        Self::with_capacity(first, 4096)
+    }
+
+    /// The same, with room for events of so many bytes.
+    #[must_use]
+    pub fn with_capacity(first: Revision, bytes: usize) -> Self {
+        let mut buffer = Vec::with_capacity(HEADER_ROOM + bytes);
+        buffer.resize(HEADER_ROOM, 0);
         Self {
-            body: Vec::with_capacity(4096),
+            bytes: buffer,
             first,
             count: 0,
         }
@@ -61,20 +84,20 @@ impl BatchWriter {
 
     /// Adds an event and tells where its bytes stand.
     pub fn push(&mut self, at: Timestamp, event: &Event) -> EventRange {
-        let start = self.body.len();
+        let start = self.bytes();
         // Writing to memory cannot fail.
-        let mut encoder = Encoder::new(&mut self.body);
+        let mut encoder = Encoder::new(&mut self.bytes);
         let _ = encoder.i64(at.0).map(|_| ());
         let _ = event.encode(&mut encoder, &mut ());
         self.count += 1;
-        start..self.body.len()
+        start..self.bytes()
     }
 
     /// Where the next event will stand; see [`BatchWriter::truncate`].
     #[must_use]
     pub fn end(&self) -> BatchEnd {
         BatchEnd {
-            bytes: self.body.len(),
+            bytes: self.bytes.len(),
             count: self.count,
         }
     }
@@ -82,12 +105,12 @@ impl BatchWriter {
     /// Bytes of the events that were pushed since.
     #[must_use]
     pub fn bytes_after(&self, end: BatchEnd) -> usize {
-        self.body.len() - end.bytes
+        self.bytes.len() - end.bytes
     }
 
     /// Forgets the events that were pushed since.
     pub fn truncate(&mut self, end: BatchEnd) {
-        self.body.truncate(end.bytes);
+        self.bytes.truncate(end.bytes);
         self.count = end.count;
     }
 
@@ -106,22 +129,26 @@ impl BatchWriter {
     /// Bytes of its events.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.body.len()
+        self.bytes.len() - HEADER_ROOM
     }
 
-    /// The bytes to journal, and where the body begins in them.
+    /// The batch to journal: its header goes right before its events, so that nothing is copied.
     #[must_use]
-    pub fn finish(self) -> (Vec<u8>, usize) {
-        let mut bytes = Vec::with_capacity(self.body.len() + 24);
-        let mut encoder = Encoder::new(&mut bytes);
-        let header = encoder
+    pub fn finish(mut self) -> FinishedBatch {
+        let mut header = Vec::with_capacity(HEADER_ROOM);
+        let mut encoder = Encoder::new(&mut header);
+        let written = encoder
             .u8(BATCH_FORMAT)
             .and_then(|encoder| encoder.u64(self.first.0))
             .and_then(|encoder| encoder.u64(self.count));
-        debug_assert!(header.is_ok(), "writing to memory cannot fail");
-        let start = bytes.len();
-        bytes.extend_from_slice(&self.body);
-        (bytes, start)
+        debug_assert!(written.is_ok(), "writing to memory cannot fail");
+        let start = HEADER_ROOM - header.len();
+        self.bytes[start..HEADER_ROOM].copy_from_slice(&header);
+        FinishedBatch {
+            bytes: self.bytes,
+            start,
+            body: HEADER_ROOM,
+        }
     }
 }
 
@@ -168,6 +195,9 @@ fn read_event(decoder: &mut Decoder<'_>) -> Result<(Timestamp, Event), minicbor:
     let at = Timestamp(decoder.i64()?);
     Ok((at, Event::decode(decoder, &mut ())?))
 }
+
+/// Bytes that an event takes in a history chunk besides its own, at most.
+pub const HISTORY_OVERHEAD: usize = 9;
 
 /// Adds one event with its revision to a history chunk: `event` are the bytes of the event as they
 /// stand in its batch.

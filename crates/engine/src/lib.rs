@@ -256,7 +256,7 @@ pub enum Effect {
         summary: Box<OrchestrationSummary>,
     },
     /// A run has ended and left the engine.
-    Archive(Box<Run>),
+    Ended(Box<Run>),
     /// Definitions are these now.
     DefinitionsChanged(Arc<Definitions>),
 }
@@ -285,6 +285,7 @@ pub struct State {
     definitions: Arc<Definitions>,
     runs: Runs,
     work: Work,
+    /// Definitions and agents that changed since the last checkpoint began.
     dirty: BTreeSet<Entity>,
 }
 
@@ -341,8 +342,6 @@ impl State {
                 effects.push(Effect::DefinitionsChanged(Arc::clone(&self.definitions)));
             }
             Event::Orchestration(event) => {
-                let key = event.run().unwrap_or(revision.0);
-                self.dirty.insert(Entity::Run(key));
                 orchestration::evolve(
                     (&mut self.runs, &mut self.work, &self.definitions),
                     (revision, at),
@@ -387,13 +386,15 @@ impl State {
 
     /// The entities that changed since this was last asked.
     pub fn take_dirty(&mut self) -> BTreeSet<Entity> {
-        std::mem::take(&mut self.dirty)
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.extend(self.runs.take_dirty().map(|key| Entity::Run(key.0)));
+        dirty
     }
 
     /// Whether any entity changed since [`State::take_dirty`].
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || self.runs.is_dirty()
     }
 
     /// To be said once, after the rows of a checkpoint were loaded: `revision` is the checkpoint's.

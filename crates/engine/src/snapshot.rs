@@ -12,7 +12,7 @@ use crate::State;
 use crate::agent::{Agent, AgentKey, Link, SessionId};
 use crate::definition::{Definitions, Kind, Versions};
 use crate::orchestration::{
-    ActivityRecord, ContextEntry, Phase, Run, RunKey, RunOrigin, ScheduledBecause, join_digest, split_digest,
+    ActivityRecord, ContextEntry, Phase, Run, RunKey, RunOrigin, Saved, ScheduledBecause, join_digest, split_digest,
 };
 use crate::payload::{Failure, Payload};
 
@@ -355,14 +355,7 @@ impl State {
     fn load_run(&mut self, row: RunRow) -> Result<(), LoadError> {
         let definition = self
             .definitions
-            .namespace(&row.namespace)
-            .and_then(|definitions| {
-                definitions.version(
-                    unisono_model::api::DefinitionKind::Orchestration,
-                    &row.type_name,
-                    row.version,
-                )
-            })
+            .orchestration(&row.namespace, &row.type_name, row.version)
             .filter(|definition| {
                 definition
                     .plan()
@@ -412,6 +405,10 @@ impl State {
                 .collect(),
             output: None,
             cancelled: None,
+            saved: Saved {
+                dirty: false,
+                has_row: true,
+            },
         };
         let latest = run.activities.iter().map(|record| record.since).max();
         self.now = self.now.max(run.created_at).max(latest.unwrap_or_default());

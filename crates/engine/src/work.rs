@@ -125,6 +125,21 @@ impl Work {
         id
     }
 
+    /// Makes nameless queues with these ids, for folding a run outside the state that gave the ids out.
+    pub(crate) fn stand_in(&mut self, namespace: &Name, queues: &[QueueId]) {
+        let last = queues.iter().max().map_or(0, |id| id.0 as usize + 1);
+        while self.queues.len() < last {
+            self.queues.push(Queue {
+                namespace: namespace.clone(),
+                activity_type: namespace.clone(),
+                ready: VecDeque::new(),
+                ready_count: 0,
+                free: VecDeque::new(),
+                hot: false,
+            });
+        }
+    }
+
     fn queue_mut(&mut self, id: QueueId) -> &mut Queue {
         &mut self.queues[id.0 as usize]
     }

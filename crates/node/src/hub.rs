@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use unisono_engine::Event;
 use unisono_engine::codec::read_event_bytes;
-use unisono_engine::orchestration::RunKey;
+use unisono_engine::orchestration::{Run, RunKey};
 use unisono_model::api::OrchestrationState;
 use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
@@ -80,14 +80,20 @@ impl Hub {
         }
     }
 
-    /// A run has ended, durably.
-    pub(crate) fn ended(&self, namespace: &Name, id: &Name, state: OrchestrationState) {
-        let mut waiters = self.waiters();
-        if waiters.is_empty() {
+    /// These runs have ended, durably.
+    pub(crate) fn ended(&self, runs: &[Box<Run>]) {
+        if runs.is_empty() {
             return;
         }
-        for waiter in waiters.remove(&(namespace.clone(), id.clone())).into_iter().flatten() {
-            let _ = waiter.send(state);
+        let mut waiters = self.waiters();
+        for run in runs {
+            if waiters.is_empty() {
+                return;
+            }
+            let waiting = waiters.remove(&(run.namespace.clone(), run.id.clone()));
+            for waiter in waiting.into_iter().flatten() {
+                let _ = waiter.send(run.state);
+            }
         }
     }
 

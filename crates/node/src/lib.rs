@@ -26,7 +26,7 @@ use unisono_model::api::{Problem, StartRequest, StartResponse};
 use unisono_model::name::Name;
 use unisono_model::protocol::{AgentMessage, ServerMessage};
 
-use api::{AgentReader, AgentWriter, Api, LinkClosed, Notes, serve_agent};
+use api::{AgentReader, AgentWriter, Api, ApiState, LinkClosed, Notes, serve_agent};
 pub use error::NodeError;
 use limits::LimitedListener;
 use metrics::Metrics;
@@ -186,7 +186,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
     let partition = tokio::task::spawn_blocking(move || partition::start(directory, settings, shared))
         .await
         .map_err(|error| NodeError::Partition(format!("recovery failed: {error}")))??;
-    Ok(Api {
+    Ok(Arc::new(ApiState {
         partition,
         sessions,
         hub,
@@ -195,7 +195,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.settings.agent_grace_ms,
         stopping: CancellationToken::new(),
-    })
+    }))
 }
 
 struct ChannelReader(mpsc::Receiver<Vec<AgentMessage>>);

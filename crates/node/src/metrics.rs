@@ -132,8 +132,14 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn ended(&self, state: OrchestrationState) {
-        self.ended.get_or_create(&State { state: state.as_str() }).inc();
+    pub(crate) fn ended(&self, states: impl Iterator<Item = OrchestrationState>) {
+        let mut counts = [0; OrchestrationState::ALL.len()];
+        states.for_each(|state| counts[state as usize] += 1);
+        for (state, count) in OrchestrationState::ALL.into_iter().zip(counts) {
+            if count > 0 {
+                self.ended.get_or_create(&State { state: state.as_str() }).inc_by(count);
+            }
+        }
     }
 
     pub(crate) fn result(&self, outcome: &'static str) {

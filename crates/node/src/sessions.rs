@@ -26,13 +26,17 @@ const MAX_UNSENT: usize = 131_072;
 /// agent was willing to hold, and by [`SessionSender::is_behind`].
 #[derive(Clone)]
 pub(crate) struct SessionSender {
-    sender: UnboundedSender<Outgoing>,
+    sender: UnboundedSender<Vec<Outgoing>>,
     unsent: Arc<AtomicUsize>,
 }
 
 impl SessionSender {
     pub(crate) fn send(&self, outgoing: Outgoing) {
-        self.unsent.fetch_add(1, Ordering::Relaxed);
+        self.send_all(vec![outgoing]);
+    }
+
+    fn send_all(&self, outgoing: Vec<Outgoing>) {
+        self.unsent.fetch_add(outgoing.len(), Ordering::Relaxed);
         // The connection may be gone; the agent's attempts are returned then.
         let _ = self.sender.send(outgoing);
     }
@@ -50,16 +54,25 @@ impl SessionSender {
 
 /// Where what is said to one agent comes out.
 pub(crate) struct SessionReceiver {
-    receiver: UnboundedReceiver<Outgoing>,
+    receiver: UnboundedReceiver<Vec<Outgoing>>,
     unsent: Arc<AtomicUsize>,
 }
 
 impl SessionReceiver {
-    /// As many as there are, up to `limit`; 0 when there will be no more.
-    pub(crate) async fn recv_many(&mut self, buffer: &mut Vec<Outgoing>, limit: usize) -> usize {
-        let received = self.receiver.recv_many(buffer, limit).await;
-        self.unsent.fetch_sub(received, Ordering::Relaxed);
-        received
+    /// Waits for something to say, and takes what there is until there are `enough`; false when there will be no more.
+    pub(crate) async fn recv(&mut self, buffer: &mut Vec<Outgoing>, enough: usize) -> bool {
+        let Some(first) = self.receiver.recv().await else {
+            return false;
+        };
+        let before = buffer.len();
+        buffer.extend(first);
+        while buffer.len() < enough
+            && let Ok(more) = self.receiver.try_recv()
+        {
+            buffer.extend(more);
+        }
+        self.unsent.fetch_sub(buffer.len() - before, Ordering::Relaxed);
+        true
     }
 }
 
@@ -95,13 +108,16 @@ impl Sessions {
         self.write(|open| open.remove(&id));
     }
 
-    pub(crate) fn send(&self, id: SessionId, outgoing: Outgoing) {
+    /// Says to each agent what is meant for it, at once.
+    pub(crate) fn send_all(&self, outgoing: impl Iterator<Item = (SessionId, Vec<Outgoing>)>) {
         let open = match self.inner.open.read() {
             Ok(open) => open,
             Err(poisoned) => poisoned.into_inner(),
         };
-        if let Some(sender) = open.get(&id) {
-            sender.send(outgoing);
+        for (id, outgoing) in outgoing {
+            if let Some(sender) = open.get(&id) {
+                sender.send_all(outgoing);
+            }
         }
     }
 

@@ -262,6 +262,13 @@ pub struct Definitions {
 }
 
 impl Definitions {
+    /// A given version of an orchestration definition, deleted or not.
+    #[must_use]
+    pub fn orchestration(&self, namespace: &Name, type_name: &str, version: u32) -> Option<&Arc<StoredDefinition>> {
+        self.namespace(namespace)?
+            .version(DefinitionKind::Orchestration, type_name, version)
+    }
+
     /// The definitions of a namespace, if it ever had one.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Option<&NamespaceDefinitions> {

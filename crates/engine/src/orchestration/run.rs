@@ -186,6 +186,17 @@ pub struct Run {
     pub output: Option<Payload>,
     /// Why it was cancelled, and by whom.
     pub cancelled: Option<Box<(String, String)>>,
+    /// What checkpoints have to do with it.
+    pub(crate) saved: Saved,
+}
+
+/// What checkpoints know of a run. A run that begins and ends between two of them costs them nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Saved {
+    /// Whether it has changed since the last checkpoint began.
+    pub(crate) dirty: bool,
+    /// Whether a checkpoint may have written a row of it, which has to be removed when it ends.
+    pub(crate) has_row: bool,
 }
 
 impl Run {
@@ -338,7 +349,8 @@ impl Run {
 }
 
 /// The halves of a digest, as events and rows hold it.
-pub(crate) fn split_digest(digest: u128) -> (u64, u64) {
+#[must_use]
+pub fn split_digest(digest: u128) -> (u64, u64) {
     #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
     ((digest >> 64) as u64, digest as u64)
 }

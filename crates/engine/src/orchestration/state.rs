@@ -9,7 +9,7 @@ use unisono_model::ids::{AttemptToken, Revision, Timestamp};
 use unisono_model::name::Name;
 
 use super::event::OrchestrationEvent as E;
-use super::run::{ActivityRecord, Phase, Run, RunKey, RunOrigin, ScheduledBecause, join_digest};
+use super::run::{ActivityRecord, Phase, Run, RunKey, RunOrigin, Saved, ScheduledBecause, join_digest};
 use super::task::Task;
 use crate::agent::AgentKey;
 use crate::definition::Definitions;
@@ -32,6 +32,10 @@ pub struct Runs {
     ended_order: VecDeque<((Name, Name), Revision)>,
     /// Every run that ended up to here and is not in `ended` has been forgotten.
     pub(crate) forgotten_up_to: Revision,
+    /// Open runs that changed since the last checkpoint began, each once; some may have ended since.
+    changed: Vec<RunKey>,
+    /// Runs that ended since, and of which there may be a row.
+    gone: Vec<RunKey>,
 }
 
 /// How many ended runs are remembered by id.
@@ -63,6 +67,24 @@ impl Runs {
         self.open.is_empty()
     }
 
+    /// The runs that changed or ended since this was last asked, as far as checkpoints have to write or remove them.
+    pub(crate) fn take_dirty(&mut self) -> impl Iterator<Item = RunKey> + '_ {
+        let changed = std::mem::take(&mut self.changed).into_iter().filter(|key| {
+            self.open.get_mut(key).is_some_and(|run| {
+                run.saved = Saved {
+                    dirty: false,
+                    has_row: true,
+                };
+                true
+            })
+        });
+        changed.chain(std::mem::take(&mut self.gone))
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.changed.is_empty() || !self.gone.is_empty()
+    }
+
     pub(crate) fn ended(&self, namespace: &Name, id: &Name) -> Option<&Ended> {
         self.ended.get(&(namespace.clone(), id.clone()))
     }
@@ -79,6 +101,9 @@ impl Runs {
 
     fn remove(&mut self, key: RunKey, revision: Revision) -> Option<Run> {
         let run = self.open.remove(&key)?;
+        if run.saved.has_row {
+            self.gone.push(key);
+        }
         let id = (run.namespace.clone(), run.id.clone());
         if self.ids.get(&id) == Some(&key) {
             self.ids.remove(&id);
@@ -110,6 +135,7 @@ pub(crate) fn evolve(
         if let Some(run) = started((runs, definitions), (revision, at), event) {
             run.index(work);
             effects.push(Effect::summary(&run));
+            runs.changed.push(run.key);
             runs.insert(run);
         }
         return;
@@ -124,10 +150,14 @@ pub(crate) fn evolve(
         return;
     }
     run.revision = revision;
+    if !run.saved.dirty {
+        run.saved.dirty = true;
+        runs.changed.push(key);
+    }
     let ended = step(run, work, (revision, at), event, effects);
     if ended && let Some(run) = runs.remove(key, revision) {
         effects.push(Effect::summary(&run));
-        effects.push(Effect::Archive(Box::new(run)));
+        effects.push(Effect::Ended(Box::new(run)));
     }
 }
 
@@ -154,11 +184,7 @@ fn started(
     if runs.open.contains_key(&key) {
         return None;
     }
-    let definition = definitions.namespace(namespace)?.version(
-        unisono_model::api::DefinitionKind::Orchestration,
-        type_name,
-        *version,
-    )?;
+    let definition = definitions.orchestration(namespace, type_name, *version)?;
     let plan = definition.plan()?;
     let activities = plan
         .activities
@@ -203,6 +229,10 @@ fn started(
         context_bytes: 0,
         output: None,
         cancelled: None,
+        saved: Saved {
+            dirty: true,
+            has_row: false,
+        },
     })
 }
 

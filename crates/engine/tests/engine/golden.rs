@@ -121,7 +121,7 @@ fn shown(events: &[Recorded]) -> Value {
     }
     let ended = |key: u64| {
         effects.iter().find_map(|effect| match effect {
-            Effect::Archive(run) if run.key.0 == key => Some(run),
+            Effect::Ended(run) if run.key.0 == key => Some(run),
             _ => None,
         })
     };

@@ -149,7 +149,8 @@ impl World {
             self.model.observe(&fact);
         }
         for effect in std::mem::take(&mut self.sim.effects) {
-            if let Effect::Archive(run) = effect {
+            if let Effect::Ended(run) = effect {
+                self.storage.end(&run);
                 let expected = &self.model.runs[&run.key.0];
                 assert_eq!(Some(run.state), expected.ended);
                 let view = archived_view(&run);
@@ -192,7 +193,7 @@ impl World {
         let id = format!("r{id}");
         let known = self.model.keys.get(&(space(), name(&id))).copied();
         // A run that the store knows to have ended never gets as far as the engine.
-        if known.is_some_and(|key| self.storage.finished.contains(&key)) {
+        if known.is_some_and(|key| self.storage.knows_end_of(key)) {
             return;
         }
         let mut command = start(&id, &type_name, if pinned { 1 } else { newest });

@@ -66,7 +66,8 @@ impl Sim {
         for event in events {
             writer.push(self.now, event);
         }
-        let (bytes, _) = writer.finish();
+        let finished = writer.finish();
+        let bytes = finished.bytes[finished.start..].to_vec();
         let read = read_batch(&bytes).unwrap();
         assert!(read.iter().map(|it| &it.event).eq(events), "the codec changed an event");
         for it in &read {
@@ -224,7 +225,7 @@ impl Sim {
         self.effects
             .iter()
             .find_map(|effect| match effect {
-                Effect::Archive(run) if *run.id == *id => Some(unisono_engine::archived_view(run)),
+                Effect::Ended(run) if *run.id == *id => Some(unisono_engine::archived_view(run)),
                 _ => None,
             })
             .unwrap()

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use unisono_engine::codec::read_batch;
+use unisono_engine::orchestration::Run;
 use unisono_engine::snapshot::Entity;
 use unisono_engine::{Effect, State};
 use unisono_model::ids::Revision;
@@ -15,8 +16,10 @@ pub(crate) struct Storage {
     rows: BTreeMap<Entity, Vec<u8>>,
     /// The checkpoint's revision: every row is at least as new. `None` before the first checkpoint.
     base: Option<Revision>,
-    /// Keys of runs that ended and whose rows are gone.
-    pub(crate) finished: BTreeSet<u64>,
+    /// The runs that ended, and when.
+    ended: BTreeMap<u64, Revision>,
+    /// Those of them whose rows were removed: a store shows the end of a run before it removes its row.
+    removed: BTreeSet<u64>,
     under_way: Option<(Vec<Entity>, Revision)>,
 }
 
@@ -24,6 +27,17 @@ impl Storage {
     /// Up to where every run that ended is in `finished`.
     pub(crate) fn knows_ended_up_to(&self) -> Revision {
         self.base.unwrap_or_default()
+    }
+
+    /// A run has ended.
+    pub(crate) fn end(&mut self, run: &Run) {
+        self.ended.insert(run.key.0, run.revision);
+    }
+
+    /// Whether a run is known to have ended.
+    pub(crate) fn knows_end_of(&self, key: u64) -> bool {
+        let before_base = |end: &Revision| *end <= self.knows_ended_up_to();
+        self.removed.contains(&key) || self.ended.get(&key).is_some_and(before_base)
     }
 
     /// Begins a checkpoint, or widens the one that is under way.
@@ -51,18 +65,24 @@ impl Storage {
                 usize::try_from(disorder >> 33).unwrap() % entities.len()
             };
             let entity = entities.remove(index);
-            match (state.row(entity), entity) {
-                (Some(row), _) => drop(self.rows.insert(entity, row)),
-                (None, Entity::Run(key)) => {
+            match state.row(entity) {
+                Some(row) => drop(self.rows.insert(entity, row)),
+                None => {
                     self.rows.remove(&entity);
-                    self.finished.insert(key);
+                    if let Entity::Run(key) = entity {
+                        self.removed.insert(key);
+                    }
                 }
-                (None, _) => drop(self.rows.remove(&entity)),
             }
         }
         if entities.is_empty() {
             self.base = Some(*revision);
             self.under_way = None;
+            let left = self
+                .ended
+                .keys()
+                .find(|key| self.knows_end_of(**key) && self.rows.contains_key(&Entity::Run(**key)));
+            assert_eq!(left, None, "a row outlived its run");
         }
     }
 
@@ -83,6 +103,9 @@ impl Storage {
     /// The process is gone: what it had not written of a checkpoint is never written.
     pub(crate) fn crash(&mut self) {
         self.under_way = None;
+        if self.base.is_none() {
+            self.rows.clear();
+        }
     }
 }
 

@@ -30,8 +30,10 @@ pub(crate) use problem::ApiError;
 pub(crate) use start::start_and_wait;
 
 /// What handlers share.
-#[derive(Clone)]
-pub(crate) struct Api {
+pub(crate) type Api = Arc<ApiState>;
+
+/// See [`Api`].
+pub(crate) struct ApiState {
     pub(crate) partition: Partition,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,

@@ -143,8 +143,7 @@ async fn decide(api: &Api, command: OrchestrationCommand, namespace: &Name, id: 
         Ok(reply) => Ok(reply),
         Err(Rejection::NotOpen { .. }) => {
             api.partition.barrier().await?;
-            let finished = archived(api, namespace, id)?.ok_or_else(|| not_found(id))?;
-            let view = finished.view()?;
+            let (_, view) = archived(api, namespace, id)?.ok_or_else(|| not_found(id))?;
             let ended_at = view
                 .summary
                 .ended_at

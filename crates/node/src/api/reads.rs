@@ -6,11 +6,9 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use unisono_engine::codec::read_history;
-use unisono_engine::orchestration::{RunKey, history_entry};
-use unisono_engine::{Event, Rejection};
-use unisono_model::api::{
-    DefinitionKind, HistoryEntry, LogEntry, OrchestrationState, OrchestrationSummary, OrchestrationView, Page,
-};
+use unisono_engine::orchestration::{OrchestrationEvent, Replay, RunKey, history_entry};
+use unisono_engine::{Event, Rejection, archived_view};
+use unisono_model::api::{HistoryEntry, LogEntry, OrchestrationState, OrchestrationSummary, OrchestrationView, Page};
 use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
 use unisono_store::{PageRequest, RunFilter, StoreError};
@@ -21,40 +19,71 @@ use super::extract::{Names, Params, name};
 use super::problem::{Answer, ApiError};
 use crate::partition::Unavailable;
 
-/// A finished run as the store keeps it.
-pub(super) struct Archived {
-    pub(super) key: RunKey,
-    pub(super) digest: u128,
-    row: bytes::Bytes,
+/// The events of a run that the store shows, after a revision.
+fn events(api: &Api, key: RunKey, after: Revision) -> Answer<impl Iterator<Item = Answer<Recorded>> + use<>> {
+    let chunks = api
+        .partition
+        .store()
+        .history(unisono_store::RunKey(key.0), after.0)
+        .map_err(Unavailable::from)?;
+    let mut last = after;
+    let unreadable = |error| ApiError::internal(format!("the history of an orchestration cannot be read: {error}"));
+    let events = chunks.flat_map(move |chunk| {
+        let events = chunk
+            .map_err(|error| Unavailable::from(error).into())
+            .and_then(|(_, chunk)| read_history(&chunk).map_err(unreadable));
+        match events {
+            Ok(events) => events.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        }
+    });
+    // After a crash chunks may overlap.
+    Ok(events.filter(move |event| match event {
+        Ok((revision, ..)) => {
+            let new = *revision > last;
+            last = last.max(*revision);
+            new
+        }
+        Err(_) => true,
+    }))
 }
 
-impl Archived {
-    pub(super) fn view(&self) -> Answer<OrchestrationView> {
-        serde_json::from_slice(&self.row)
-            .map_err(|error| ApiError::internal(format!("a finished orchestration cannot be read: {error}")))
+type Recorded = (Revision, Timestamp, Event);
+
+/// What a run was started with, and its key, as far as the store shows it; open or finished.
+pub(super) fn started(api: &Api, namespace: &Name, id: &Name) -> Answer<Option<(RunKey, OrchestrationEvent)>> {
+    let key = api
+        .partition
+        .store()
+        .run_key(namespace, id)
+        .map_err(Unavailable::from)?;
+    let Some(key) = key.map(|key| RunKey(key.0)) else {
+        return Ok(None);
+    };
+    match events(api, key, Revision::default())?.next().transpose()? {
+        Some((_, _, Event::Orchestration(started @ OrchestrationEvent::Started { .. }))) => Ok(Some((key, started))),
+        _ => Ok(None),
     }
 }
 
-/// The finished run of this id, as far as the store shows it.
-pub(super) fn archived(api: &Api, namespace: &Name, id: &Name) -> Answer<Option<Archived>> {
-    let found = api
+/// The finished run of this id, folded from its history, as far as the store shows it.
+pub(super) fn archived(api: &Api, namespace: &Name, id: &Name) -> Answer<Option<(RunKey, OrchestrationView)>> {
+    let key = api
         .partition
         .store()
-        .archived(namespace, id)
+        .run_key(namespace, id)
         .map_err(Unavailable::from)?;
-    let Some((key, row)) = found else {
+    let Some(key) = key.map(|key| RunKey(key.0)) else {
         return Ok(None);
     };
-    let Some((digest, _)) = row.split_first_chunk::<16>() else {
-        return Err(ApiError::internal(
-            "a finished orchestration cannot be read: its row is too short",
-        ));
-    };
-    Ok(Some(Archived {
-        key: RunKey(key.0),
-        digest: u128::from_be_bytes(*digest),
-        row: row.slice(16..),
-    }))
+    let definitions = api.partition.definitions();
+    let mut replay = Replay::new(&definitions, key);
+    for event in events(api, key, Revision::default())? {
+        let (revision, at, event) = event?;
+        replay.fold(revision, at, &event);
+    }
+    let ended = replay.run().filter(|_| replay.has_ended());
+    Ok(ended.map(|run| (key, archived_view(run))))
 }
 
 /// A run, open or finished, as of now.
@@ -67,7 +96,7 @@ pub(super) async fn find(api: &Api, namespace: &Name, id: &Name) -> Answer<(RunK
     }
     api.partition.barrier().await?;
     match archived(api, namespace, id)? {
-        Some(finished) => Ok((finished.key, finished.view()?)),
+        Some(finished) => Ok(finished),
         None => Err(not_found(id)),
     }
 }
@@ -252,15 +281,16 @@ pub(super) async fn locate(api: &Api, namespace: &Name, id: &Name) -> Answer<Loc
     let (key, type_name, version) = match open {
         Some(open) => open,
         None => {
-            let finished = archived(api, namespace, id)?.ok_or_else(|| not_found(id))?;
-            let summary = finished.view()?.summary;
-            (finished.key, summary.r#type, summary.version)
+            let Some((key, OrchestrationEvent::Started { type_name, version, .. })) = started(api, namespace, id)?
+            else {
+                return Err(not_found(id));
+            };
+            (key, type_name, version)
         }
     };
     let definitions = api.partition.definitions();
     let activities = definitions
-        .namespace(namespace)
-        .and_then(|definitions| definitions.version(DefinitionKind::Orchestration, &type_name, version))
+        .orchestration(namespace, &type_name, version)
         .and_then(|stored| stored.plan())
         .map(|plan| plan.activities.iter().map(|activity| activity.id.clone()).collect())
         .unwrap_or_default();
@@ -274,30 +304,11 @@ impl Located {
 
     /// The history after a revision, at most `limit` entries.
     pub(super) fn history(&self, api: &Api, after: Revision, limit: usize) -> Answer<Vec<HistoryEntry>> {
-        let mut entries: Vec<HistoryEntry> = Vec::new();
-        let mut last = after;
-        let chunks = api
-            .partition
-            .store()
-            .history(unisono_store::RunKey(self.key.0), after.0)
-            .map_err(Unavailable::from)?;
-        for chunk in chunks {
-            let (_, chunk) = chunk.map_err(Unavailable::from)?;
-            let events = read_history(&chunk)
-                .map_err(|error| ApiError::internal(format!("the history cannot be read: {error}")))?;
-            for (revision, at, event) in events {
-                // After a crash chunks may overlap.
-                if revision <= last {
-                    continue;
-                }
-                last = revision;
-                entries.extend(self.entry(revision, at, &event));
-                if entries.len() >= limit {
-                    return Ok(entries);
-                }
-            }
-        }
-        Ok(entries)
+        let entries = events(api, self.key, after)?.filter_map(|event| match event {
+            Ok((revision, at, event)) => self.entry(revision, at, &event).map(Ok),
+            Err(error) => Some(Err(error)),
+        });
+        entries.take(limit).collect()
     }
 
     pub(super) fn entry(&self, revision: Revision, at: Timestamp, event: &Event) -> Option<HistoryEntry> {

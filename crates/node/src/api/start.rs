@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use unisono_engine::definition::StoredDefinition;
-use unisono_engine::orchestration::{OrchestrationCommand, Start};
+use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent, Start, split_digest};
 use unisono_engine::payload::Payload;
 use unisono_engine::{Command, Rejection, Reply};
 use unisono_model::api::{DefinitionKind, OrchestrationState, StartRequest, StartResponse};
@@ -21,7 +21,7 @@ use super::Api;
 use super::definitions::MOST_TRIES;
 use super::extract::{Actor, Body, Names, Params, name};
 use super::problem::{Answer, ApiError};
-use super::reads::{archived, find};
+use super::reads::{find, started};
 
 /// Bytes of a correlation id.
 const MAX_CORRELATION_BYTES: usize = 256;
@@ -132,17 +132,25 @@ async fn create(api: &Api, wanted: &Wanted) -> Answer<StartResponse> {
     Err(Rejection::Stale.into())
 }
 
-/// A finished orchestration of this id.
+/// An orchestration of this id that the store shows.
 fn existing(api: &Api, wanted: &Wanted, digest: u128) -> Answer<Option<StartResponse>> {
-    let Some(finished) = archived(api, &wanted.namespace, &wanted.id)? else {
+    let Some((
+        _,
+        OrchestrationEvent::Started {
+            digest: existing,
+            version,
+            ..
+        },
+    )) = started(api, &wanted.namespace, &wanted.id)?
+    else {
         return Ok(None);
     };
-    if finished.digest != digest {
+    if existing != Some(split_digest(digest)) {
         return Err(Rejection::IdTaken { id: wanted.id.clone() }.into());
     }
     Ok(Some(StartResponse {
         id: wanted.id.clone(),
-        version: finished.view()?.summary.version,
+        version,
         created: false,
         state: None,
     }))

@@ -1,5 +1,7 @@
 //! What travels from the driver to the writer.
 
+use rustc_hash::FxHashMap;
+use unisono_engine::agent::SessionId;
 use unisono_engine::codec::{BatchWriter, EventRange};
 use unisono_engine::orchestration::RunKey;
 use unisono_engine::snapshot::Entity;
@@ -7,7 +9,7 @@ use unisono_engine::{Effect, Rejection, Reply};
 use unisono_model::ids::{AttemptToken, Revision};
 use unisono_model::protocol::{Accepted, Refused, ServerMessage};
 
-use crate::sessions::{Outgoing, SessionSender};
+use crate::sessions::Outgoing;
 
 /// Who is told once the batch is durable.
 pub(crate) enum Responder {
@@ -15,34 +17,47 @@ pub(crate) enum Responder {
     None,
     /// Whoever waits here.
     Channel(tokio::sync::oneshot::Sender<Result<Reply, Rejection>>),
-    /// The agent that reported on this attempt, or changed the context while it runs.
-    Agent {
-        session: SessionSender,
-        token: AttemptToken,
-        is_result: bool,
-    },
+    /// The agent that reported on an attempt, or changed the context while it runs.
+    Agent(SessionId, AgentAnswer),
     /// This.
     Call(Box<dyn FnOnce(Result<Reply, Rejection>) + Send>),
 }
 
 impl Responder {
-    pub(crate) fn respond(self, outcome: Result<Reply, Rejection>) {
+    /// Tells whoever waits; what an agent is told goes with everything else that it is told.
+    pub(super) fn respond(self, outcome: Result<Reply, Rejection>, to_agents: &mut ToAgents) {
         match self {
             Self::None => {}
             Self::Channel(sender) => {
                 // Whoever asked may have gone.
                 let _ = sender.send(outcome);
             }
-            Self::Agent {
-                session,
-                token,
-                is_result,
-            } => match outcome {
-                Ok(_) if is_result => session.send(Outgoing::Message(ServerMessage::Accepted(Accepted { token }))),
-                Ok(_) => session.send(Outgoing::Message(ServerMessage::ContextAccepted(Accepted { token }))),
-                Err(rejection) => session.send(Outgoing::Message(ServerMessage::Refused(refused(token, &rejection)))),
-            },
+            Self::Agent(session, answer) => to_agents
+                .entry(session)
+                .or_default()
+                .push(Outgoing::Message(answer.message(outcome))),
             Self::Call(call) => call(outcome),
+        }
+    }
+}
+
+/// What one batch says to agents.
+pub(super) type ToAgents = FxHashMap<SessionId, Vec<Outgoing>>;
+
+/// What an agent is answered about an attempt.
+#[derive(Clone, Copy)]
+pub(crate) struct AgentAnswer {
+    pub(crate) token: AttemptToken,
+    pub(crate) is_result: bool,
+}
+
+impl AgentAnswer {
+    pub(crate) fn message(self, outcome: Result<Reply, Rejection>) -> ServerMessage {
+        let token = self.token;
+        match outcome {
+            Ok(_) if self.is_result => ServerMessage::Accepted(Accepted { token }),
+            Ok(_) => ServerMessage::ContextAccepted(Accepted { token }),
+            Err(rejection) => ServerMessage::Refused(refused(token, &rejection)),
         }
     }
 }
@@ -83,6 +98,10 @@ pub(crate) enum Release {
     Answer(Box<dyn FnOnce() + Send>),
 }
 
+/// Room that a batch gets beforehand at most, in bytes of events and in items.
+const LIKELY_BYTES: usize = 256 * 1024;
+const LIKELY: usize = 8 * 1024;
+
 /// One group commit.
 pub(crate) struct Batch {
     pub(crate) events: BatchWriter,
@@ -110,6 +129,20 @@ impl Batch {
             mark: CheckpointMark::None,
             revision,
         }
+    }
+
+    /// Closes the batch at `revision`, and puts an empty one in its place, with room for as much again.
+    pub(crate) fn close(&mut self, revision: Revision) -> Self {
+        let next = Self {
+            events: BatchWriter::with_capacity(revision.next(), self.events.bytes().min(LIKELY_BYTES)),
+            run_events: Vec::with_capacity(self.run_events.len().min(LIKELY)),
+            effects: Vec::with_capacity(self.effects.len().min(LIKELY)),
+            releases: Vec::with_capacity(self.releases.len().min(LIKELY)),
+            ..Self::after(revision)
+        };
+        let mut closed = std::mem::replace(self, next);
+        closed.revision = revision;
+        closed
     }
 
     /// Whether there is nothing to write, tell or do.

@@ -449,8 +449,7 @@ impl Driver {
         }
         self.checkpoint.bytes += self.batch.events.bytes() as u64;
         let revision = self.state.revision;
-        let mut batch = std::mem::replace(&mut self.batch, Batch::after(revision));
-        batch.revision = revision;
+        let mut batch = self.batch.close(revision);
         if begins && batch.mark == CheckpointMark::None {
             batch.mark = CheckpointMark::Begins;
             self.checkpoint = Checkpointing::new();

@@ -17,7 +17,7 @@ mod projector;
 mod recover;
 mod writer;
 
-pub(crate) use batch::{Responder, RunEvent};
+pub(crate) use batch::{AgentAnswer, Responder, RunEvent};
 pub(crate) use handle::{Partition, Unavailable};
 pub(crate) use projector::LogPiece;
 

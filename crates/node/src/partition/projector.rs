@@ -1,4 +1,4 @@
-//! The thread that writes the store: history, finished runs, lists, logs and checkpoints.
+//! The thread that writes the store: history, lists, logs and checkpoints.
 //!
 //! It sees batches after they are durable, in order. What a short run leaves behind is collected
 //! for a moment, so that a run that starts and ends within it costs one write of each kind. Whoever
@@ -13,10 +13,10 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
-use unisono_engine::codec::push_history;
-use unisono_engine::orchestration::{Run, RunKey};
+use unisono_engine::Effect;
+use unisono_engine::codec::{EventRange, HISTORY_OVERHEAD, push_history};
+use unisono_engine::orchestration::RunKey;
 use unisono_engine::snapshot::Entity;
-use unisono_engine::{Effect, archived_view};
 use unisono_journal::Position;
 use unisono_model::api::{LogEntry, OrchestrationSummary};
 use unisono_model::ids::Revision;
@@ -163,12 +163,11 @@ impl Projector {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        let collected = std::mem::take(&mut self.collected);
-        let revision = collected.revision;
-        if collected.since.is_some() {
-            self.store.commit(collected.into_batch(&self.store))?;
+        if self.collected.since.take().is_some() {
+            let batch = self.collected.take_batch(&self.store);
+            self.store.commit(batch)?;
         }
-        self.projected.fetch_max(revision.0, Ordering::Release);
+        self.projected.fetch_max(self.collected.revision.0, Ordering::Release);
         Ok(())
     }
 }
@@ -176,23 +175,19 @@ impl Projector {
 /// The format of the rows that a checkpoint holds.
 pub(crate) const CHECKPOINT_FORMAT: u32 = 1;
 
+/// Emptied by each flush, and not given back: it grows to the same size again within a moment.
 #[derive(Default)]
 struct Collected {
     /// Since when there is something to write.
     since: Option<Instant>,
     bytes: usize,
     revision: Revision,
-    history: FxHashMap<RunKey, Chunk>,
+    /// The bodies of the batches, and which run each of their events belongs to.
+    bodies: Vec<Bytes>,
+    events: Vec<(RunKey, Revision, usize, EventRange)>,
     summaries: FxHashMap<RunKey, (Name, Box<OrchestrationSummary>)>,
-    archives: Vec<Run>,
     rows: Vec<(Entity, Option<Vec<u8>>)>,
     logs: Vec<LogPiece>,
-}
-
-struct Chunk {
-    first: Revision,
-    last: Revision,
-    bytes: Vec<u8>,
 }
 
 impl Collected {
@@ -209,26 +204,19 @@ impl Collected {
     fn durable(&mut self, durable: Durable) {
         self.revision = self.revision.max(durable.revision);
         self.touch(durable.body.len());
-        for event in durable.run_events {
-            let chunk = self.history.entry(event.run).or_insert_with(|| Chunk {
-                first: event.revision,
-                last: event.revision,
-                bytes: Vec::new(),
-            });
-            chunk.last = event.revision;
-            push_history(&mut chunk.bytes, event.revision, &durable.body[event.range]);
-        }
+        let body = self.bodies.len();
+        self.bodies.push(durable.body);
+        let events = durable.run_events.into_iter();
+        self.events
+            .extend(events.map(|event| (event.run, event.revision, body, event.range)));
         for effect in durable.effects {
-            match effect {
-                Effect::Summary {
-                    run,
-                    namespace,
-                    summary,
-                } => {
-                    self.summaries.insert(run, (namespace, summary));
-                }
-                Effect::Archive(run) => self.archives.push(*run),
-                _ => {}
+            if let Effect::Summary {
+                run,
+                namespace,
+                summary,
+            } = effect
+            {
+                self.summaries.insert(run, (namespace, summary));
             }
         }
         self.bytes += durable
@@ -239,18 +227,32 @@ impl Collected {
         self.rows.extend(durable.rows);
     }
 
-    fn into_batch(self, store: &Store) -> Batch {
-        let mut batch = store.batch();
-        for (run, chunk) in self.history {
-            batch.history(store_key(run), chunk.first.0, chunk.last.0, &chunk.bytes);
+    /// Writes a chunk of history for each run.
+    fn write_history(&mut self, batch: &mut Batch) {
+        let Self { events, bodies, .. } = self;
+        events.sort_unstable_by_key(|(run, revision, ..)| (*run, *revision));
+        for of_run in events.chunk_by(|(run, ..), (other, ..)| run == other) {
+            let [(run, first, ..), ..] = of_run else { continue };
+            let [.., (_, last, ..)] = of_run else { continue };
+            let bytes = of_run.iter().map(|(.., range)| range.len() + HISTORY_OVERHEAD).sum();
+            let mut chunk = Vec::with_capacity(bytes);
+            for (_, revision, body, range) in of_run {
+                push_history(&mut chunk, *revision, &bodies[*body][range.clone()]);
+            }
+            batch.history(store_key(*run), first.0, last.0, &chunk);
         }
-        for (run, (namespace, summary)) in self.summaries {
+        events.clear();
+        bodies.clear();
+    }
+
+    fn take_batch(&mut self, store: &Store) -> Batch {
+        let mut batch = store.batch();
+        self.bytes = 0;
+        self.write_history(&mut batch);
+        for (run, (namespace, summary)) in self.summaries.drain() {
             batch.summary(store_key(run), &namespace, &summary);
         }
-        for run in self.archives {
-            batch.archive(store_key(run.key), &run.namespace, &run.id, &archive_row(&run));
-        }
-        for (entity, row) in self.rows {
+        for (entity, row) in self.rows.drain(..) {
             let (kind, key) = match entity {
                 Entity::Run(key) => (EntityKind::Run, key),
                 Entity::Definition(key) => (EntityKind::Definition, key),
@@ -261,7 +263,7 @@ impl Collected {
                 None => batch.remove_entity(kind, key),
             }
         }
-        for piece in self.logs {
+        for piece in self.logs.drain(..) {
             let entry = serde_json::to_vec(&piece.entry).unwrap_or_default();
             batch.log(
                 store_key(piece.run),
@@ -278,12 +280,4 @@ impl Collected {
 /// The store's word for a run's key.
 pub(crate) fn store_key(run: RunKey) -> unisono_store::RunKey {
     unisono_store::RunKey(run.0)
-}
-
-/// What is kept of a run that has ended: the digest of its start (zero without one), then its view.
-fn archive_row(run: &Run) -> Vec<u8> {
-    let mut row = run.origin.digest.unwrap_or_default().to_be_bytes().to_vec();
-    // Writing JSON to memory fails only for maps with keys that are no text, of which there are none.
-    let _ = serde_json::to_writer(&mut row, &archived_view(run));
-    row
 }

@@ -48,6 +48,8 @@ pub(super) async fn recover(
         return Err(NodeError::CheckpointMissing {
             first: journal.first_position().get(),
         });
+    } else {
+        discard_rows(&shared.store)?;
     }
     let from = checkpoint.map_or(Position::START, |checkpoint| Position::new(checkpoint.position));
     let mut replayed = 0_u64;
@@ -66,6 +68,17 @@ pub(super) async fn recover(
         begin.elapsed()
     );
     Ok(Recovered { state, position })
+}
+
+/// Removes what the first checkpoint wrote before a crash ended it: the journal is folded from its beginning, and knows
+/// of no rows that would have to go when their runs end.
+fn discard_rows(store: &Store) -> Result<(), NodeError> {
+    let mut batch = store.batch();
+    for row in store.entities()? {
+        let (kind, key, _) = row?;
+        batch.remove_entity(kind, key);
+    }
+    Ok(store.commit(batch)?)
 }
 
 /// Rows were written at different moments; whatever they show of a definition, an agent or a run
@@ -103,7 +116,7 @@ fn replay(state: &mut State, bytes: bytes::Bytes, projector: &ProjectorHandle) -
         }
         state.evolve(it.revision, it.at, &it.event, &mut effects);
     }
-    effects.retain(|effect| matches!(effect, Effect::Summary { .. } | Effect::Archive(_)));
+    effects.retain(|effect| matches!(effect, Effect::Summary { .. }));
     projector.send(Projection::Durable(Box::new(Durable {
         revision: state.revision,
         body: bytes,

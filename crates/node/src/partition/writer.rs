@@ -7,10 +7,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use unisono_engine::Effect;
+use unisono_engine::codec::{BatchWriter, FinishedBatch};
 use unisono_engine::definition::Definitions;
 use unisono_journal::{AppendError, FileJournal, Journal, Position};
 
-use super::batch::{Batch, CheckpointMark, Release};
+use super::batch::{Batch, CheckpointMark, Release, ToAgents};
 use super::driver::Message;
 use super::projector::{Durable, Projection, ProjectorHandle};
 use super::{Shared, projector};
@@ -72,18 +73,16 @@ impl Writer {
 
     async fn append(&mut self, mut batch: Batch) -> Result<(), AppendError> {
         let events = batch.events.len();
-        let (bytes, body_start) = std::mem::replace(
-            &mut batch.events,
-            unisono_engine::codec::BatchWriter::new(batch.revision),
-        )
-        .finish();
+        let FinishedBatch { bytes, start, body } =
+            std::mem::replace(&mut batch.events, BatchWriter::with_capacity(batch.revision, 0)).finish();
         let bytes = Bytes::from(bytes);
+        let body = bytes.slice(body..);
         if events > 0 {
             let metrics = &self.shared.metrics;
             let begin = Instant::now();
             #[expect(clippy::cast_precision_loss, reason = "a metric")]
             metrics.batch_events.observe(events as f64);
-            self.position = self.journal.append(self.position, bytes.clone()).await?;
+            self.position = self.journal.append(self.position, bytes.slice(start..)).await?;
             metrics.append_seconds.observe(begin.elapsed().as_secs_f64());
             metrics.events.inc_by(events);
             metrics
@@ -91,7 +90,7 @@ impl Writer {
                 .set(i64::try_from(self.position.get()).unwrap_or(i64::MAX));
             self.measure();
         }
-        self.release(batch, bytes.slice(body_start..));
+        self.release(batch, body);
         Ok(())
     }
 
@@ -105,32 +104,33 @@ impl Writer {
         if let Some(definitions) = changed {
             self.definitions.store(definitions);
         }
+        let mut to_agents = ToAgents::default();
         for release in batch.releases {
             match release {
-                Release::Respond(responder, outcome) => responder.respond(outcome),
+                Release::Respond(responder, outcome) => responder.respond(outcome, &mut to_agents),
                 Release::Answer(answer) => answer(),
             }
         }
-        let mut projected = Vec::new();
+        let (mut projected, mut ended, mut dispatches) = (Vec::new(), Vec::new(), 0);
         for effect in batch.effects {
             match effect {
                 Effect::Dispatch { session, task } => {
-                    self.shared.metrics.dispatches.inc();
-                    self.shared.sessions.send(session, Outgoing::Task(task));
+                    dispatches += 1;
+                    to_agents.entry(session).or_default().push(Outgoing::Task(task));
                 }
                 Effect::CancelAttempt { session, token, reason } => {
                     let cancel = ServerMessage::Cancel(CancelAttempt { token, reason });
-                    self.shared.sessions.send(session, Outgoing::Message(cancel));
+                    to_agents.entry(session).or_default().push(Outgoing::Message(cancel));
                 }
                 Effect::DefinitionsChanged(_) => {}
-                Effect::Archive(run) => {
-                    self.shared.metrics.ended(run.state);
-                    self.shared.hub.ended(&run.namespace, &run.id, run.state);
-                    projected.push(Effect::Archive(run));
-                }
+                Effect::Ended(run) => ended.push(run),
                 summary @ Effect::Summary { .. } => projected.push(summary),
             }
         }
+        self.shared.sessions.send_all(to_agents.into_iter());
+        self.shared.metrics.dispatches.inc_by(dispatches);
+        self.shared.metrics.ended(ended.iter().map(|run| run.state));
+        self.shared.hub.ended(&ended);
         self.shared.hub.publish(&batch.run_events, &body);
         let checkpoint = match batch.mark {
             CheckpointMark::Begins => {

@@ -107,7 +107,7 @@ fn a_run_that_ended_does_not_come_back_and_is_archived_again() {
     let rows: Vec<_> = rows.iter().collect();
     let (state, effects) = recovered(&sim, base, &rows);
     assert!(state.runs().is_empty());
-    let archived = effects.iter().filter(|effect| matches!(effect, Effect::Archive(_)));
+    let archived = effects.iter().filter(|effect| matches!(effect, Effect::Ended(_)));
     assert_eq!(archived.count(), 1);
 }
 

@@ -32,7 +32,7 @@ use self::hello::greet;
 use self::outgoing::{Tasks, write_frames};
 use self::report::{report, truncate};
 use super::Api;
-use crate::partition::{LogPiece, Responder};
+use crate::partition::{AgentAnswer, LogPiece, Responder};
 use crate::sessions::{Outgoing, SessionSender};
 
 /// The largest frame that an agent may send, in bytes.
@@ -308,7 +308,9 @@ impl Link {
                     if !lock(&self.attempts).contains_key(&token) =>
                 {
                     // What it may report on was sent to it on this connection, or kept when it joined.
-                    self.respond(token, true).respond(Err(Rejection::StaleToken { token }));
+                    let answer = AgentAnswer { token, is_result: true };
+                    let refused = answer.message(Err(Rejection::StaleToken { token }));
+                    self.sender.send(Outgoing::Message(refused));
                 }
                 AgentMessage::Result(result) => commands.push(self.result(result)),
                 AgentMessage::Context(update) => {
@@ -344,11 +346,7 @@ impl Link {
     }
 
     fn respond(&self, token: AttemptToken, is_result: bool) -> Responder {
-        Responder::Agent {
-            session: self.sender.clone(),
-            token,
-            is_result,
-        }
+        Responder::Agent(self.session, AgentAnswer { token, is_result })
     }
 
     fn result(&self, result: AttemptResult) -> (Command, Responder) {

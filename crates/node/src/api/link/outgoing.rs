@@ -16,7 +16,7 @@ use super::{AgentWriter, Attempts, Held, lock};
 use crate::partition::Responder;
 use crate::sessions::{Outgoing, SessionReceiver};
 
-/// Messages that one frame to an agent holds at most.
+/// Messages after which a frame to an agent is full.
 const FRAME_MESSAGES: usize = 256;
 /// Bytes after which a frame to an agent is full.
 const FRAME_BYTES: usize = 4 * 1024 * 1024;
@@ -74,10 +74,10 @@ pub(super) async fn write_frames(tasks: Tasks, mut receiver: SessionReceiver, mu
     let mut waiting = Vec::with_capacity(FRAME_MESSAGES);
     loop {
         waiting.clear();
-        let frame = match timeout(heartbeat, receiver.recv_many(&mut waiting, FRAME_MESSAGES)).await {
+        let frame = match timeout(heartbeat, receiver.recv(&mut waiting, FRAME_MESSAGES)).await {
             Err(_) => vec![ServerMessage::Heartbeat(Heartbeat::default())],
-            Ok(0) => break,
-            Ok(_) => Vec::new(),
+            Ok(false) => break,
+            Ok(true) => Vec::with_capacity(waiting.len()),
         };
         if !write_all(&tasks, frame, &mut waiting, &mut writer).await {
             break;
