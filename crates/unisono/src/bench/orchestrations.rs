@@ -17,10 +17,11 @@ use tokio::sync::oneshot;
 use unisono_agent::{ActivityResult, Agent, Link};
 use unisono_client::{Client, ClientOptions};
 use unisono_journal::disk_speed::measure_disk;
-use unisono_model::api::{ApplyRequest, OrchestrationState, SourceText, StartRequest, StartResponse};
+use unisono_model::api::{ApplyRequest, SourceText};
 use unisono_model::name::Name;
 use unisono_node::{Node, NodeOptions};
 
+use super::load::{Connection, Starter};
 use crate::failure::Failure;
 use crate::output::Format;
 
@@ -197,15 +198,19 @@ async fn disk_figures(directory: &Path) -> Result<Disk, Failure> {
 async fn measure(args: &BenchArgs, target: &Target) -> Result<(Vec<Duration>, Duration), Failure> {
     target.apply(args.shape.definitions()).await?;
     let stop = Arc::new(AtomicBool::new(false));
+    let mut starters = Vec::new();
+    for _ in 0..args.concurrency {
+        starters.push(target.starter().await?);
+    }
     let begin = Instant::now() + WARM_UP;
     let mut workers = tokio::task::JoinSet::new();
-    for _ in 0..args.concurrency {
-        let (starter, stop) = (target.starter(), Arc::clone(&stop));
+    for mut starter in starters {
+        let stop = Arc::clone(&stop);
         workers.spawn(async move {
             let mut latencies = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let start = Instant::now();
-                starter.run().await?;
+                starter.run("bench", PATIENCE).await?;
                 if start >= begin {
                     latencies.push(start.elapsed());
                 }
@@ -261,6 +266,7 @@ enum Target {
     Processes {
         server: Box<Child>,
         agent: Box<Child>,
+        url: String,
         client: Client,
     },
     OneProcess {
@@ -306,6 +312,7 @@ impl Target {
             server: Box::new(server),
             agent: Box::new(agent),
             client: client(&url)?,
+            url,
         })
     }
 
@@ -358,11 +365,15 @@ impl Target {
         Ok(())
     }
 
-    fn starter(&self) -> Starter {
-        match self {
-            Self::Processes { client, .. } => Starter::Http(client.clone()),
-            Self::OneProcess { node, .. } => Starter::Direct(Arc::clone(node)),
-        }
+    async fn starter(&self) -> Result<Starter, Failure> {
+        let namespace = name(NAMESPACE)?;
+        Ok(match self {
+            Self::Processes { url, .. } => Starter::Http(Connection::open(url, &namespace, PATIENCE).await?),
+            Self::OneProcess { node, .. } => Starter::Direct {
+                node: Arc::clone(node),
+                namespace,
+            },
+        })
     }
 
     fn server_pid(&self) -> u32 {
@@ -412,41 +423,6 @@ async fn listening(server: &mut Child) -> Result<String, Failure> {
         }
     }
     Err(silent())
-}
-
-/// Starts one orchestration and waits for its end.
-#[derive(Clone)]
-enum Starter {
-    Http(Client),
-    Direct(Arc<Node>),
-}
-
-impl Starter {
-    async fn run(&self) -> Result<(), Failure> {
-        let request = StartRequest {
-            id: None,
-            r#type: "bench".to_owned(),
-            version: None,
-            correlation_id: None,
-            input: None,
-            labels: std::collections::BTreeMap::new(),
-        };
-        let response: StartResponse = match self {
-            Self::Http(client) => client.start_and_wait(&request, PATIENCE).await?,
-            Self::Direct(node) => node
-                .start_orchestration(name(NAMESPACE)?, request, Some(PATIENCE))
-                .await
-                .map_err(|problem| Failure::work(problem.detail))?,
-        };
-        if response.state == Some(OrchestrationState::Completed) {
-            return Ok(());
-        }
-        Err(Failure::work(format!(
-            "orchestration {} did not complete within {} s",
-            response.id,
-            PATIENCE.as_secs()
-        )))
-    }
 }
 
 /// Resident memory of a process, in MiB; 0 where the system does not tell.
