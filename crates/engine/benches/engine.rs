@@ -99,6 +99,7 @@ impl Bench {
             version: 1,
             pinned: false,
             correlation_id: None,
+            trace: None,
             labels: BTreeMap::new(),
             input: Payload::empty_object(),
             actor: None,

@@ -14,7 +14,7 @@ pub mod snapshot;
 mod timer;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
@@ -28,10 +28,12 @@ use unisono_model::name::Name;
 
 use agent::{AgentCommand, AgentEvent, AgentKey, SessionId};
 use definition::{DefinitionCommand, DefinitionEvent, Definitions};
-use orchestration::{OrchestrationCommand, OrchestrationEvent, RetryPolicy, Run, RunKey, Runs, Task};
+use orchestration::{
+    AttemptEnded, OrchestrationCommand, OrchestrationEvent, Phase, RetryPolicy, Run, RunKey, Runs, Task,
+};
 use snapshot::Entity;
 use work::Work;
-pub use work::{Counts, QueueDepth};
+pub use work::{AgentCounts, Counts, QueueDepth};
 
 pub(crate) use agent::timer as agent_timer;
 
@@ -257,6 +259,8 @@ pub enum Effect {
     },
     /// A run has ended and left the engine.
     Ended(Box<Run>),
+    /// An attempt of a traced run is over.
+    AttemptEnded(Box<AttemptEnded>),
     /// Definitions are these now.
     DefinitionsChanged(Arc<Definitions>),
 }
@@ -466,10 +470,27 @@ impl State {
         self.work.counts
     }
 
-    /// How deep each queue is.
+    /// How deep each queue is. Queues of activity types that are gone are left out.
     #[must_use]
     pub fn queue_depths(&self) -> Vec<QueueDepth> {
-        self.work.depths()
+        let mut depths = self.work.depths(|at, since| {
+            let record = self.runs.get(at.run)?.activity(at.activity)?;
+            let ready = matches!(record.phase, Phase::Ready { since: entered, .. } if entered == since);
+            ready.then_some(record.since)
+        });
+        depths.retain(|depth| depth.ready > 0 || depth.agents > 0 || self.is_defined(depth));
+        depths
+    }
+
+    fn is_defined(&self, queue: &QueueDepth) -> bool {
+        let definitions = self.definitions.namespace(&queue.namespace);
+        definitions.is_some_and(|it| it.newest(DefinitionKind::Activity, &queue.activity_type).is_some())
+    }
+
+    /// Agents and attempts by namespace.
+    #[must_use]
+    pub fn agents_by_namespace(&self) -> BTreeMap<Name, AgentCounts> {
+        self.work.agents_by_namespace()
     }
 }
 

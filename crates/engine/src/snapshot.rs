@@ -12,7 +12,8 @@ use crate::State;
 use crate::agent::{Agent, AgentKey, Link, SessionId};
 use crate::definition::{Definitions, Kind, Versions};
 use crate::orchestration::{
-    ActivityRecord, ContextEntry, Phase, Run, RunKey, RunOrigin, Saved, ScheduledBecause, join_digest, split_digest,
+    ActivityRecord, ContextEntry, Phase, Run, RunKey, RunOrigin, Saved, ScheduledBecause, Trace, join_digest,
+    split_digest,
 };
 use crate::payload::{Failure, Payload};
 
@@ -140,6 +141,8 @@ struct RunRow {
     activities: Vec<ActivityRow>,
     #[n(13)]
     context: Vec<ContextRow>,
+    #[n(14)]
+    trace: Option<Trace>,
 }
 
 #[derive(Encode, Decode)]
@@ -261,6 +264,7 @@ fn run_row(run: &Run) -> RunRow {
                 revision: entry.revision.0,
             })
             .collect(),
+        trace: run.origin.trace.as_deref().cloned(),
     }
 }
 
@@ -378,6 +382,7 @@ impl State {
                 digest: row.digest.map(join_digest),
                 correlation_id: row.correlation_id,
                 labels: row.labels,
+                trace: row.trace.map(std::sync::Arc::new),
             }),
             input: row.input,
             state: match row.started_at {

@@ -4,7 +4,7 @@
 //! state is loaded, and each change of an activity's phase changes it in one place
 //! ([`Work::leave`] and [`Work::enter`]).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 use unisono_model::ids::{AttemptToken, Revision, Timestamp};
@@ -84,7 +84,14 @@ pub struct QueueDepth {
     pub activity_type: Name,
     /// Activities that wait for an agent with room.
     pub ready: usize,
+    /// Since when the first of them waits; absent when none does, or when it stands behind too many that no longer do.
+    pub oldest: Option<Timestamp>,
+    /// Connected agents that run the type.
+    pub agents: usize,
 }
+
+/// How many entries of a queue are looked at for the oldest activity.
+const LOOKED_AT: usize = 4_096;
 
 /// Queues, attempts, agents and timers.
 #[derive(Debug, Default)]
@@ -415,16 +422,58 @@ impl Work {
         capacity
     }
 
-    pub(crate) fn depths(&self) -> Vec<QueueDepth> {
+    /// Each queue. `ready_since` tells since when an activity is ready, if it still is since that revision.
+    pub(crate) fn depths(&self, ready_since: impl Fn(AttemptRef, Revision) -> Option<Timestamp>) -> Vec<QueueDepth> {
+        let mut agents = vec![0; self.queues.len()];
+        for agent in self.agents.values().filter(|agent| agent.session().is_some()) {
+            for (queue, _) in &agent.queues {
+                agents[queue.0 as usize] += 1;
+            }
+        }
         self.queues
             .iter()
-            .map(|queue| QueueDepth {
-                namespace: queue.namespace.clone(),
-                activity_type: queue.activity_type.clone(),
-                ready: queue.ready_count,
+            .zip(agents)
+            .map(|(queue, agents)| {
+                let mut line = queue.ready.iter().take(LOOKED_AT);
+                QueueDepth {
+                    namespace: queue.namespace.clone(),
+                    activity_type: queue.activity_type.clone(),
+                    ready: queue.ready_count,
+                    oldest: line.find_map(|(at, since)| ready_since(*at, *since)),
+                    agents,
+                }
             })
             .collect()
     }
+
+    /// Agents and attempts by namespace.
+    pub(crate) fn agents_by_namespace(&self) -> BTreeMap<Name, AgentCounts> {
+        let mut counts: BTreeMap<Name, AgentCounts> = BTreeMap::new();
+        for agent in self.agents.values() {
+            let counts = counts.entry(agent.namespace.clone()).or_default();
+            counts.held += agent.held.len();
+            if agent.session().is_some() {
+                counts.connected += 1;
+                counts.capacity += agent.concurrency as usize;
+            } else {
+                counts.gone += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// The agents of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgentCounts {
+    /// Agents that are connected.
+    pub connected: usize,
+    /// Agents that are gone, and may come back within the grace time.
+    pub gone: usize,
+    /// Attempts that the connected ones are willing to hold.
+    pub capacity: usize,
+    /// Attempts that all of them hold.
+    pub held: usize,
 }
 
 /// What the connected agents of a queue can hold.

@@ -225,6 +225,9 @@ pub struct OrchestrationView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started_at: Option<Timestamp>,
+    /// The trace that it belongs to, in hex; absent when it is not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// Why it is in its state.
     pub reason: String,
     /// The input it was started with.
@@ -262,6 +265,7 @@ struct FlatView {
     namespace: Name,
     revision: Revision,
     started_at: Option<Timestamp>,
+    trace_id: Option<String>,
     reason: String,
     input: JsonText,
     output: Option<JsonText>,
@@ -287,6 +291,7 @@ impl From<FlatView> for OrchestrationView {
             namespace: flat.namespace,
             revision: flat.revision,
             started_at: flat.started_at,
+            trace_id: flat.trace_id,
             reason: flat.reason,
             input: flat.input,
             output: flat.output,

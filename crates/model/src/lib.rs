@@ -14,6 +14,7 @@ pub mod problem;
 pub mod protocol;
 pub mod schema;
 mod states;
+pub mod trace;
 pub mod validate;
 
 pub use definition::{Activity, ActivityDefinition, Document, Mapping, OrchestrationDefinition, SchemaHolder};

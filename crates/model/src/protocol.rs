@@ -268,6 +268,12 @@ pub struct ActivityTask {
     pub discriminator: Option<String>,
     /// 1 for the first execution of this activity, then counting.
     pub attempt: u32,
+    /// The span of this attempt in a trace, as the W3C header of the same name; absent when the run is not traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What vendors pass along with it, as the W3C header of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// The activity's input, an object.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub input: Box<RawValue>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use unisono_model::ids::{AttemptToken, Revision};
 use unisono_model::name::Name;
 
+use super::trace::Trace;
 use crate::payload::{Failure, Patch, Payload};
 
 /// Starts a run. The input has been validated against the schema of the version named.
@@ -33,6 +34,8 @@ pub struct Start {
     pub input: Payload,
     /// Who, if they said.
     pub actor: Option<Actor>,
+    /// The trace that it belongs to, if it is traced.
+    pub trace: Option<Trace>,
 }
 
 /// How an attempt ended.

@@ -154,6 +154,7 @@ fn start(state: &State, start: Start, events: &mut Vec<Event>) -> Result<Reply, 
         correlation_id: start.correlation_id,
         labels: (!start.labels.is_empty()).then(|| start.labels.into_iter().collect()),
         actor: start.actor,
+        trace: start.trace,
     }));
     Ok(Reply::Started {
         id: start.id,

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use unisono_model::name::Name;
 
+use super::trace::Trace;
 use crate::payload::{Failure, Patch, Payload};
 
 /// A fact about a run. `run` is the revision of the run's `Started` event, `activity` an index
@@ -39,6 +40,9 @@ pub enum OrchestrationEvent {
         /// Who, if they said.
         #[n(8)]
         actor: Option<String>,
+        /// The trace that it belongs to; absent when it is not traced.
+        #[n(9)]
+        trace: Option<Trace>,
     },
     /// An attempt was handed to an agent. Its token is this event's revision and the nonce.
     #[n(1)]

@@ -18,6 +18,7 @@ mod retry;
 mod run;
 mod state;
 mod task;
+mod trace;
 mod view;
 
 pub use command::{Actor, OrchestrationCommand, Report, Start};
@@ -33,3 +34,4 @@ pub use run::{ActivityRecord, AttemptRef, ContextEntry, Phase, Run, RunKey, RunO
 pub use state::Runs;
 pub(crate) use state::evolve;
 pub use task::Task;
+pub use trace::{AttemptEnded, Trace};

@@ -8,6 +8,7 @@ use unisono_model::ids::{AttemptToken, Revision, Timestamp};
 use unisono_model::name::Name;
 use unisono_model::plan::Plan;
 
+use super::trace::Trace;
 use crate::agent::AgentKey;
 use crate::definition::StoredDefinition;
 use crate::payload::{Failure, Patch, Payload};
@@ -147,6 +148,8 @@ pub struct RunOrigin {
     pub correlation_id: Option<String>,
     /// The caller's labels.
     pub labels: Vec<(String, String)>,
+    /// The trace that it belongs to, if it is traced.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// One run of an orchestration definition.

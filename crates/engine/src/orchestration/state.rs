@@ -11,6 +11,7 @@ use unisono_model::name::Name;
 use super::event::OrchestrationEvent as E;
 use super::run::{ActivityRecord, Phase, Run, RunKey, RunOrigin, Saved, ScheduledBecause, join_digest};
 use super::task::Task;
+use super::trace::attempts_ended;
 use crate::agent::AgentKey;
 use crate::definition::Definitions;
 use crate::work::Work;
@@ -154,6 +155,7 @@ pub(crate) fn evolve(
         run.saved.dirty = true;
         runs.changed.push(key);
     }
+    attempts_ended(run, at, event, effects);
     let ended = step(run, work, (revision, at), event, effects);
     if ended && let Some(run) = runs.remove(key, revision) {
         effects.push(Effect::summary(&run));
@@ -176,6 +178,7 @@ fn started(
         correlation_id,
         labels,
         actor: _,
+        trace,
     } = event
     else {
         return None;
@@ -216,6 +219,7 @@ fn started(
             digest: digest.map(join_digest),
             correlation_id: correlation_id.clone(),
             labels: labels.clone().unwrap_or_default(),
+            trace: trace.clone().map(Arc::new),
         }),
         input: input.clone(),
         state: OrchestrationState::Initialized,

@@ -8,8 +8,10 @@ use unisono_model::name::Name;
 use unisono_model::plan::{Plan, PlannedSource};
 use unisono_model::protocol::ActivityTask;
 use unisono_model::schema::Violation;
+use unisono_model::trace::TraceContext;
 
 use super::run::{Run, RunKey};
+use super::trace::Trace;
 use crate::definition::StoredDefinition;
 use crate::payload::Payload;
 
@@ -31,6 +33,7 @@ pub struct Task {
     pub attempt: u32,
     definition: Arc<StoredDefinition>,
     correlation_id: Option<String>,
+    trace: Option<Arc<Trace>>,
     run_input: Payload,
     /// Outputs of the activities that its input is made of.
     outputs: Vec<(u32, Payload)>,
@@ -58,6 +61,7 @@ impl Task {
             attempt: run.activities[activity as usize].attempts,
             definition: Arc::clone(&run.definition),
             correlation_id: run.origin.correlation_id.clone(),
+            trace: run.origin.trace.clone(),
             run_input: run.input.clone(),
             outputs: producers
                 .into_iter()
@@ -99,6 +103,7 @@ impl Task {
             }]
         })?;
         plan.validate_activity_input(self.activity, &input)?;
+        let trace = self.trace.as_ref().map(|trace| trace.attempt(self.token.nonce));
         Ok(ActivityTask {
             token: self.token,
             namespace: self.namespace.clone(),
@@ -109,6 +114,8 @@ impl Task {
             activity_type: activity.activity_type.clone(),
             discriminator: activity.discriminator.as_deref().map(str::to_owned),
             attempt: self.attempt,
+            traceparent: trace.as_ref().map(TraceContext::parent),
+            tracestate: trace.and_then(|trace| trace.state),
             input,
             context: object(&self.context),
         })

@@ -28,6 +28,7 @@ impl Run {
             namespace: self.namespace.clone(),
             revision: self.revision,
             started_at: self.started_at,
+            trace_id: self.trace_id(),
             reason: self.reason(&activities),
             input: JsonText(self.input.to_raw()),
             output: (self.state == OrchestrationState::Completed).then(|| self.result()),
@@ -47,6 +48,11 @@ impl Run {
             tiers: tier_names(plan),
             activities,
         }
+    }
+
+    fn trace_id(&self) -> Option<String> {
+        let trace = self.origin.trace.as_ref().filter(|trace| trace.is_sampled())?;
+        Some(format!("{:032x}", trace.context().trace))
     }
 
     /// The mapped output, or all outputs by activity id.

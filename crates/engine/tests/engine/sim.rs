@@ -243,6 +243,7 @@ pub(crate) fn start(id: &str, type_name: &str, version: u32) -> Start {
         version,
         pinned: false,
         correlation_id: None,
+        trace: None,
         labels: BTreeMap::new(),
         input: payload("{}"),
         actor: None,

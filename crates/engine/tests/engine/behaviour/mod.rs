@@ -5,6 +5,7 @@ mod attempts;
 mod checkpoints;
 mod definitions;
 mod starting;
+mod traces;
 
 use unisono_engine::orchestration::Task;
 use unisono_model::ids::AttemptToken;

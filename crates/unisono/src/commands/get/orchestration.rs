@@ -53,6 +53,9 @@ fn head(view: &OrchestrationView, now: Timestamp, console: Console) -> String {
     if let Some(correlation) = &summary.correlation_id {
         text += &line("correlation", correlation);
     }
+    if let Some(trace) = &view.trace_id {
+        text += &line("trace", trace);
+    }
     if !summary.labels.is_empty() {
         text += &line("labels", &labels(&summary.labels));
     }
