@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use unisono_model::name::Name;
+use unisono_telemetry::trace::Spans;
 
 use crate::builder::AgentBuilder;
 use crate::holdings::{Holdings, Processors};
 use crate::link::Link;
 use crate::session::{self, SessionEnd};
+use crate::trace::Tracer;
 use crate::websocket;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -36,6 +38,7 @@ pub struct Agent {
     pub(crate) server: String,
     pub(crate) processors: Processors,
     pub(crate) drain_limit: Duration,
+    pub(crate) spans: Spans,
     /// Keeps the callback listener until the agent is dropped.
     pub(crate) callbacks: Option<crate::callbacks::Listener>,
 }
@@ -105,12 +108,14 @@ impl Agent {
     /// [`AgentError`]: the server refused the agent for good, or results could not be delivered while it drained.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
         let listener = listen(self.callbacks)?;
-        let holdings = Holdings::new(self.processors, self.identity.concurrency, self.drain_limit);
+        let (tracer, spans) = (tracer(&self.identity, &self.spans), self.spans);
+        let holdings = Holdings::new(self.processors, self.identity.concurrency, self.drain_limit, tracer);
         let url = websocket::url_of(&self.server, &self.identity.namespace);
         let stop = CancellationToken::new();
         let connected = stay_connected(self.identity, holdings, url, stop.clone());
         let ended = until_stopped(connected, shutdown, stop).await;
         drop(listener);
+        spans.finish().await;
         ended
     }
 
@@ -120,7 +125,8 @@ impl Agent {
     /// [`AgentError`]: the node refused the agent, or dropped the connection.
     pub async fn run_on(self, link: Link, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
         let listener = listen(self.callbacks)?;
-        let mut holdings = Holdings::new(self.processors, self.identity.concurrency, self.drain_limit);
+        let tracer = tracer(&self.identity, &self.spans);
+        let mut holdings = Holdings::new(self.processors, self.identity.concurrency, self.drain_limit, tracer);
         let stop = CancellationToken::new();
         let (identity, signal) = (self.identity, stop.clone());
         let connected = async move {
@@ -199,6 +205,13 @@ async fn stay_connected(
             }
         };
         wait(&mut holdings, pause, &stop).await;
+    }
+}
+
+fn tracer(identity: &Identity, spans: &Spans) -> Tracer {
+    Tracer {
+        spans: spans.clone(),
+        agent: identity.name.clone(),
     }
 }
 

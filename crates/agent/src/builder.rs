@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use unisono_client::{ClientError, ClientOptions, install_crypto_provider};
 use unisono_model::name::{Name, NameError};
+use unisono_telemetry::trace::Spans;
 
 use crate::agent::{Agent, Identity};
 use crate::callbacks::Listener;
@@ -35,6 +36,7 @@ pub struct AgentBuilder {
     prefix: Option<String>,
     services: Services,
     activities: Vec<(String, Maker)>,
+    spans: Spans,
 }
 
 /// Why an agent cannot be made.
@@ -161,6 +163,14 @@ impl AgentBuilder {
         self
     }
 
+    /// Where the spans of attempts of traced orchestrations go; nowhere when nobody says. Processors are handed the trace
+    /// either way ([`ActivityContext::trace`]).
+    #[must_use]
+    pub fn spans(mut self, spans: Spans) -> Self {
+        self.spans = spans;
+        self
+    }
+
     /// Registers a service, which processors find by its type.
     #[must_use]
     pub fn service<T: Send + Sync + 'static>(mut self, service: T) -> Self {
@@ -230,6 +240,7 @@ impl AgentBuilder {
             server,
             processors,
             drain_limit,
+            spans: self.spans,
             callbacks,
         })
     }

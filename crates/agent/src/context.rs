@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use unisono_model::ids::AttemptToken;
 use unisono_model::name::Name;
 use unisono_model::protocol::{ActivityTask, ContextPatch};
+use unisono_model::trace::TraceContext;
 
 use crate::attempt::{AttemptEvent, AttemptHandle, SaveError};
 use crate::processor::ActivityFailure;
@@ -25,6 +26,7 @@ pub struct ActivityContext {
     context: Option<BTreeMap<String, Box<RawValue>>>,
     changes: BTreeMap<String, Option<Box<RawValue>>>,
     output: Output,
+    trace: Option<TraceContext>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl From<SaveError> for ActivityFailure {
 impl ActivityContext {
     pub(crate) fn new(task: ActivityTask, attempt: AttemptHandle) -> Self {
         Self {
+            trace: TraceContext::read(task.traceparent.as_deref(), task.tracestate.as_deref()),
             task,
             attempt,
             context: None,
@@ -120,6 +123,18 @@ impl ActivityContext {
     #[must_use]
     pub fn token(&self) -> AttemptToken {
         self.task.token
+    }
+
+    /// The trace that the attempt belongs to, with the span that is the parent of whatever the processor does: to be
+    /// passed on with what it calls ([`TraceContext::parent`] is the header `traceparent`). `None` when the orchestration
+    /// is not traced.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
+    pub(crate) fn set_trace(&mut self, trace: TraceContext) {
+        self.trace = Some(trace);
     }
 
     /// The activity's input as a type of yours.
@@ -377,6 +392,8 @@ pub(crate) mod tests {
                 activity_type: Name::parse("did.example.com").unwrap(),
                 discriminator: Some("deploy".to_owned()),
                 attempt: 1,
+                traceparent: None,
+                tracestate: None,
                 input: to_raw_value(&self.input).unwrap(),
                 context: to_raw_value(&self.context).unwrap(),
             }

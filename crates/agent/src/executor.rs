@@ -12,6 +12,7 @@ use unisono_model::protocol::{ActivityError, ActivityTask, AttemptResult, Outcom
 use crate::attempt::{AttemptEvent, AttemptHandle, floor_char_boundary};
 use crate::context::ActivityContext;
 use crate::processor::{ActivityResult, DynProcessor, Processed};
+use crate::trace::Tracer;
 
 /// How long a cancelled attempt may clean up before it is dropped.
 pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(10);
@@ -19,10 +20,10 @@ pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(10);
 const MAX_ERROR_BYTES: usize = unisono_model::limits::MAX_REASON_BYTES;
 
 /// Starts the attempt. It ends with one [`AttemptEvent::Finished`], whatever the processor does.
-pub(crate) fn start(processor: Arc<dyn DynProcessor>, task: ActivityTask, attempt: AttemptHandle) {
+pub(crate) fn start(processor: Arc<dyn DynProcessor>, task: ActivityTask, attempt: AttemptHandle, tracer: Tracer) {
     tokio::spawn(async move {
         let result = tokio::select! {
-            result = execute(processor.as_ref(), task, &attempt) => Some(result),
+            result = execute(processor.as_ref(), task, &attempt, &tracer) => Some(result),
             () = overdue(&attempt) => {
                 tracing::warn!(token = %attempt.token(), "a cancelled attempt did not end within {CANCEL_GRACE:?}; it is dropped");
                 None
@@ -37,19 +38,25 @@ async fn overdue(attempt: &AttemptHandle) {
     tokio::time::sleep(CANCEL_GRACE).await;
 }
 
-async fn execute(processor: &dyn DynProcessor, task: ActivityTask, attempt: &AttemptHandle) -> AttemptResult {
+async fn execute(
+    processor: &dyn DynProcessor,
+    task: ActivityTask,
+    attempt: &AttemptHandle,
+    tracer: &Tracer,
+) -> AttemptResult {
     let token = task.token;
     let mut context = ActivityContext::new(task, attempt.clone());
+    let span = tracer.begin(&mut context);
     let processed = AssertUnwindSafe(async { processor.process_boxed(&mut context).await })
         .catch_unwind()
         .await;
     let processed = processed.unwrap_or_else(|panic| Ok(panicked(panic.as_ref())));
     let (output, patch) = context.into_parts();
-    AttemptResult {
-        token,
-        outcome: outcome(processed, output),
-        patch,
+    let outcome = outcome(processed, output);
+    if let Some(span) = span {
+        tracer.end(span, &outcome);
     }
+    AttemptResult { token, outcome, patch }
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> ActivityResult {
@@ -102,7 +109,11 @@ mod tests {
         let task = task(json!({}), json!({}));
         let (events, mut received) = mpsc::unbounded_channel();
         let attempt = AttemptHandle::new(task.token, events);
-        start(Arc::new(processor), task, attempt);
+        let tracer = Tracer {
+            spans: unisono_telemetry::trace::Spans::default(),
+            agent: unisono_model::name::Name::parse("a").unwrap(),
+        };
+        start(Arc::new(processor), task, attempt, tracer);
         match received.recv().await.unwrap() {
             AttemptEvent::Finished(_, result) => result,
             event => panic!("the end expected, got {event:?}"),

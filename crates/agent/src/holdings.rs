@@ -17,6 +17,7 @@ use unisono_model::protocol::{
 use crate::attempt::{AttemptEvent, AttemptHandle, SaveError};
 use crate::executor::{self, CANCEL_GRACE};
 use crate::processor::DynProcessor;
+use crate::trace::Tracer;
 
 /// Log messages kept while the node is away; what is written after that is lost.
 const MAX_LOGS_WHILE_AWAY: usize = 4096;
@@ -46,6 +47,7 @@ pub(crate) struct Holdings {
     pub(crate) events: mpsc::UnboundedReceiver<AttemptEvent>,
     sender: mpsc::UnboundedSender<AttemptEvent>,
     processors: Processors,
+    tracer: Tracer,
     concurrency: usize,
     held: HashMap<AttemptToken, Held>,
     queue: VecDeque<ActivityTask>,
@@ -68,12 +70,13 @@ struct Drain {
 }
 
 impl Holdings {
-    pub(crate) fn new(processors: Processors, concurrency: u32, drain_limit: Duration) -> Self {
+    pub(crate) fn new(processors: Processors, concurrency: u32, drain_limit: Duration, tracer: Tracer) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         Self {
             events,
             sender,
             processors,
+            tracer,
             concurrency: concurrency as usize,
             held: HashMap::new(),
             queue: VecDeque::new(),
@@ -201,7 +204,11 @@ impl Holdings {
             };
             held.state = HeldState::Running;
             self.running += 1;
-            executor::start(Arc::clone(processor), task, held.attempt.clone());
+            tracing::debug!(
+                namespace = %task.namespace, run = %task.orchestration_id, activity = %task.activity_id,
+                attempt = task.attempt, token = %task.token, "attempt begins"
+            );
+            executor::start(Arc::clone(processor), task, held.attempt.clone(), self.tracer.clone());
         }
     }
 

@@ -36,6 +36,7 @@ pub mod processors;
 mod secrets;
 mod services;
 mod session;
+mod trace;
 mod websocket;
 
 pub use agent::{Agent, AgentError};
@@ -49,6 +50,8 @@ pub use processor::{ActivityFailure, ActivityProcessor, ActivityResult, OrFail, 
 pub use secrets::{DirectorySecrets, EnvironmentSecrets, Secret, SecretError, SecretsClient};
 pub use services::{HttpClient, MissingService, Services};
 pub use unisono_model::protocol::ActivityError;
+pub use unisono_model::trace::TraceContext;
+pub use unisono_telemetry::trace::Spans;
 
 /// Any error that a processor's maker can fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

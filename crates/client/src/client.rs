@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unisono_model::api::{
     ActivityResponse, AgentView, ApplyRequest, ApplyResponse, CancelRequest, CancelResponse, CompleteRequest,
-    DefinitionView, FailRequest, HistoryEntry, LogEntry, OrchestrationSummary, OrchestrationView, Page, StartRequest,
-    StartResponse,
+    DefinitionView, FailRequest, HistoryEntry, LogEntry, LogFilter, OrchestrationSummary, OrchestrationView, Page,
+    StartRequest, StartResponse,
 };
 use unisono_model::ids::Revision;
 use unisono_model::name::Name;
+use unisono_model::trace::TraceContext;
 
 use crate::error::ClientError;
 use crate::query::{OrchestrationFilter, PageRequest, Query, segment, with_query};
@@ -22,6 +23,8 @@ use crate::request::{self, Repeat, install_crypto_provider};
 
 /// The header by which a caller says who they are.
 const ACTOR: HeaderName = HeaderName::from_static("unisono-actor");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the server is, and how to talk to it.
@@ -35,6 +38,8 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// Who asks, for the history, such as `ada@host`; characters that a header cannot carry are left out.
     pub actor: Option<String>,
+    /// The trace that requests belong to, if they belong to one.
+    pub trace: Option<TraceContext>,
 }
 
 impl ClientOptions {
@@ -45,6 +50,7 @@ impl ClientOptions {
             namespace: namespace.into(),
             timeout: Duration::from_secs(30),
             actor: None,
+            trace: None,
         }
     }
 }
@@ -97,7 +103,7 @@ impl Client {
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .default_headers(actor(options.actor.as_deref()))
+            .default_headers(headers(&options))
             .redirect(reqwest::redirect::Policy::none());
         if is_loopback(&url) {
             http = http.no_proxy();
@@ -310,6 +316,33 @@ impl Client {
         self.text("/healthz").await.map(drop)
     }
 
+    /// What the server logs.
+    ///
+    /// # Errors
+    /// As every method: see [`ClientError`].
+    pub async fn log_filter(&self) -> Result<LogFilter, ClientError> {
+        self.log(Method::GET, |request| request).await
+    }
+
+    /// Changes what the server logs, until it is changed again or the server ends.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] when the filter is not understood; and as every method.
+    pub async fn set_log_filter(&self, filter: &LogFilter) -> Result<LogFilter, ClientError> {
+        self.log(Method::PUT, |request| request.json(filter)).await
+    }
+
+    async fn log(
+        &self,
+        method: Method,
+        with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<LogFilter, ClientError> {
+        let url = format!("{}/api/v1/system/log", self.inner.server);
+        let request = with(self.inner.http.request(method, url).timeout(self.inner.timeout));
+        let response = self.send(request, Repeat::Safe).await?;
+        request::json(&self.inner.server, self.inner.timeout, response).await
+    }
+
     /// The server's metrics, in the OpenMetrics text format.
     ///
     /// # Errors
@@ -376,15 +409,25 @@ impl Client {
     }
 }
 
-/// The header that says who asks.
-fn actor(actor: Option<&str>) -> HeaderMap {
+/// The headers that say who asks, and in which trace.
+fn headers(options: &ClientOptions) -> HeaderMap {
+    let trace = options.trace.as_ref();
+    let state = trace.and_then(|trace| trace.state.clone());
+    let said = [(TRACEPARENT, trace.map(TraceContext::parent)), (TRACESTATE, state)];
+    let traced = said
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value?).ok()?)));
+    traced.chain(actor(options.actor.as_deref())).collect()
+}
+
+fn actor(actor: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
     let visible: String = actor
         .unwrap_or_default()
         .chars()
         .filter(char::is_ascii_graphic)
         .collect();
     let value = HeaderValue::from_str(&visible).ok().filter(|value| !value.is_empty());
-    value.into_iter().map(|value| (ACTOR, value)).collect()
+    Some((ACTOR, value?))
 }
 
 fn orchestration(id: &str, rest: &str) -> Result<String, ClientError> {

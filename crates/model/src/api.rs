@@ -139,6 +139,15 @@ pub struct DefinitionView {
     pub tiers: Vec<Vec<Name>>,
 }
 
+/// What a server logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogFilter {
+    /// A level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or levels by module, such as
+    /// `info,unisono_node::partition=debug`.
+    pub filter: String,
+}
+
 /// Starts an orchestration.
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -137,6 +137,12 @@ impl Hub {
         });
     }
 
+    /// How many follow a run, and how many wait for the end of one.
+    pub(crate) fn watchers(&self) -> (usize, usize) {
+        let followers = self.with(|followers| followers.values().map(Vec::len).sum());
+        (followers, self.waiters().values().map(Vec::len).sum())
+    }
+
     /// Forgets followers that have gone.
     pub(crate) fn sweep(&self) {
         self.with(|followers| {

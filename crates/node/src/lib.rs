@@ -10,6 +10,7 @@ mod limits;
 mod metrics;
 mod partition;
 mod sessions;
+mod trace;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,11 +26,14 @@ use unisono_journal::DataDirLock;
 use unisono_model::api::{Problem, StartRequest, StartResponse};
 use unisono_model::name::Name;
 use unisono_model::protocol::{AgentMessage, ServerMessage};
+use unisono_telemetry::logs::LogLevels;
+use unisono_telemetry::trace::Spans;
 
 use api::{AgentReader, AgentWriter, Api, ApiState, LinkClosed, Notes, serve_agent};
 pub use error::NodeError;
 use limits::LimitedListener;
 use metrics::Metrics;
+use trace::Traces;
 
 /// How a node is run.
 #[derive(Clone, Debug)]
@@ -44,6 +48,13 @@ pub struct NodeOptions {
     pub heartbeat_ms: u64,
     /// Bytes of events between two checkpoints.
     pub checkpoint_bytes: u64,
+    /// Where spans of traced runs go.
+    pub spans: Spans,
+    /// The fraction of starts without a trace of the caller's that begin one, from 0 to 1; one in a hundred when it is
+    /// left out and spans are exported.
+    pub trace_sample: Option<f64>,
+    /// The log of the process, if its levels may be changed over the API.
+    pub log: Option<LogLevels>,
 }
 
 impl NodeOptions {
@@ -56,6 +67,9 @@ impl NodeOptions {
             settings: Settings::default(),
             heartbeat_ms: 5_000,
             checkpoint_bytes: 32 * 1024 * 1024,
+            spans: Spans::default(),
+            trace_sample: None,
+            log: None,
         }
     }
 }
@@ -149,7 +163,7 @@ impl Node {
         request: StartRequest,
         wait: Option<Duration>,
     ) -> Result<StartResponse, Problem> {
-        api::start_and_wait(&self.api, namespace, request, (wait, None))
+        api::start_and_wait(&self.api, namespace, request, (wait, None, None))
             .await
             .map_err(api::ApiError::into_problem)
     }
@@ -168,7 +182,9 @@ impl Node {
             server.abort();
         }
         self.api.partition.stop();
-        match self.api.partition.ended().await {
+        let ended = self.api.partition.ended().await;
+        self.api.traces.finish().await;
+        match ended {
             None => Ok(()),
             Some(problem) => Err(NodeError::Partition(problem)),
         }
@@ -177,10 +193,11 @@ impl Node {
 
 /// Recovers the partition on a thread of its own: it reads files for as long as it takes.
 async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(options.spans.counts()));
     let hub = Arc::new(hub::Hub::default());
     let sessions = sessions::Sessions::default();
-    let shared = (sessions.clone(), Arc::clone(&hub), Arc::clone(&metrics));
+    let traces = Traces::new(options.spans.clone(), options.trace_sample);
+    let shared = (sessions.clone(), Arc::clone(&hub), Arc::clone(&metrics), traces.clone());
     let directory = options.data_directory.clone();
     let settings = (options.settings, options.checkpoint_bytes);
     let partition = tokio::task::spawn_blocking(move || partition::start(directory, settings, shared))
@@ -191,6 +208,8 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
         sessions,
         hub,
         metrics,
+        traces,
+        log: options.log.clone(),
         notes: Notes::default(),
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.settings.agent_grace_ms,

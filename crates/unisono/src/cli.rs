@@ -5,9 +5,12 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use unisono_client::{Client, ClientOptions};
+use unisono_model::trace::TraceContext;
 
 use crate::bench::BenchArgs;
-use crate::commands::{act, agent, apply, delete, demo, dev, get, history, list, logs, server, start, watch};
+use crate::commands::{
+    act, agent, apply, delete, demo, dev, get, history, list, log_level, logs, server, start, watch,
+};
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
 
@@ -59,8 +62,17 @@ pub(crate) struct Global {
     /// Log more; twice logs everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// What to log: a level, or levels by module, such as info,unisono_node::partition=debug
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "UNISONO_LOG",
+        hide_env_values = true
+    )]
+    pub(crate) log: Option<String>,
     /// How the log on standard error is written
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Plain, value_name = "FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
 }
 
@@ -68,7 +80,8 @@ pub(crate) struct Global {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     // For people.
-    Plain,
+    #[value(alias = "plain")]
+    Text,
     // One JSON object a line.
     Json,
 }
@@ -106,6 +119,8 @@ pub(crate) enum Command {
     Fail(act::FailArgs),
     /// Show what the activities of an orchestration logged
     Logs(logs::LogsArgs),
+    /// Show or change what a running server logs
+    LogLevel(log_level::LogLevelArgs),
     /// Measure what this machine can do
     Bench(BenchCommand),
     /// Print a completion script for a shell
@@ -171,6 +186,7 @@ impl Global {
         let options = ClientOptions::new(server, self.namespace_name());
         Ok(Client::new(ClientOptions {
             actor: Some(actor()),
+            trace: trace(),
             ..options
         })?)
     }
@@ -179,6 +195,18 @@ impl Global {
     pub(crate) fn namespace_name(&self) -> &str {
         self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
     }
+}
+
+/// The trace that this process is part of: whoever runs a command within one hands it over like this.
+fn trace() -> Option<TraceContext> {
+    let [parent, state] = ["TRACEPARENT", "TRACESTATE"].map(|name| std::env::var(name).ok());
+    TraceContext::read(parent.as_deref(), state.as_deref())
+}
+
+/// Reads a fraction from 0 to 1.
+pub(crate) fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "give a number from 0 (none) to 1 (all), such as 0.05".to_owned())
 }
 
 /// Who calls, for the history: user and host.

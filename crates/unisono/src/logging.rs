@@ -1,38 +1,34 @@
 //! What the process says about itself while it runs: on standard error, never on standard output.
 
-use tracing_subscriber::EnvFilter;
+use unisono_telemetry::logs::{self, FilterError, LogLevels};
 
 use crate::cli::{Cli, LogFormat};
 use crate::failure::Failure;
 
-/// The environment variable that says what is logged, such as `debug` or `warn,unisono_node=trace`.
-const VARIABLE: &str = "UNISONO_LOG";
-
 /// Begins to log. Long-running commands tell of normal events; the others only of trouble.
 ///
 /// # Errors
-/// [`Failure::Usage`] when the environment variable is not understood.
-pub(crate) fn init(cli: &Cli) -> Result<(), Failure> {
-    let filter = match std::env::var(VARIABLE) {
-        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text).map_err(|error| {
-            Failure::usage(
-                format!("the environment variable {VARIABLE} is {text:?}, which is no log filter: {error}"),
-                "give a level (error, warn, info, debug, trace), or levels by module such as warn,unisono_node=debug",
-            )
-        })?,
-        _ => EnvFilter::new(default_filter(cli.command.tells_of_normal_events(), cli.global.verbose)),
+/// [`Failure::Usage`] when the filter is not understood.
+pub(crate) fn init(cli: &Cli) -> Result<LogLevels, Failure> {
+    let default = default_filter(cli.command.tells_of_normal_events(), cli.global.verbose);
+    let filter = cli
+        .global
+        .log
+        .as_deref()
+        .filter(|log| !log.trim().is_empty())
+        .unwrap_or(default);
+    let format = match cli.global.log_format {
+        LogFormat::Text => logs::Format::Text {
+            colour: cli.global.console().errors_in_colour(),
+        },
+        LogFormat::Json => logs::Format::Json,
     };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match cli.global.log_format {
-        LogFormat::Plain => log
-            .with_ansi(cli.global.console().errors_in_colour())
-            .with_target(false)
-            .init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
+    logs::init(filter, format).map_err(|error| {
+        Failure::usage(
+            format!("--log (or the environment variable UNISONO_LOG) is {filter:?}: {error}"),
+            FilterError::HELP,
+        )
+    })
 }
 
 fn default_filter(normal_events: bool, verbose: u8) -> &'static str {

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    logging::init(&cli)?;
+    let log = logging::init(&cli)?;
     // These need no runtime, or make one of their own.
     match cli.command {
         Command::Bench(bench) => return bench.run(cli.global.output),
@@ -47,7 +47,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         _ => {}
     }
     let runtime = runtime(cli.command.is_long_running())?;
-    let ended = runtime.block_on(commands::run(cli));
+    let ended = runtime.block_on(commands::run(cli, log));
     runtime.shutdown_timeout(LEAVE);
     ended
 }

@@ -12,6 +12,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, Url};
 use serde_json::{Value, json};
 use unisono_model::limits::MAX_OUTPUT_BYTES;
+use unisono_model::trace::TraceContext;
 
 use super::template::{JsonTemplate, Part, Template};
 use crate::callbacks::CallbackRouter;
@@ -22,6 +23,8 @@ use crate::services::HttpClient;
 
 /// What may stand in a path or a query as it is.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_SCHEDULE: Duration = Duration::from_secs(10);
 /// The longest `Retry-After` that is obeyed.
@@ -241,7 +244,8 @@ impl HttpProcessor {
     fn request(&self, context: &ActivityContext) -> Result<reqwest::RequestBuilder, ActivityFailure> {
         let values = self.values(context)?;
         let url = render_url(&self.spec.url, &values).or_fatal("bad-request")?;
-        let headers = render_headers(&self.spec.headers, &values).or_fatal("bad-request")?;
+        let mut headers = render_headers(&self.spec.headers, &values).or_fatal("bad-request")?;
+        pass_on(context.trace(), &mut headers);
         let request = self
             .http
             .request(self.spec.method.clone(), url)
@@ -385,6 +389,19 @@ fn render_url(template: &Template, values: &Value) -> Result<Url, String> {
     }
     text.parse()
         .map_err(|error| format!("the URL {text:?} is none: {error}"))
+}
+
+/// Passes the trace on, unless the configuration says what to pass on.
+fn pass_on(trace: Option<&TraceContext>, headers: &mut HeaderMap) {
+    let Some(trace) = trace.filter(|_| !headers.contains_key(TRACEPARENT)) else {
+        return;
+    };
+    let state = trace.state.as_deref().map(|state| (TRACESTATE, state.to_owned()));
+    for (name, value) in std::iter::once((TRACEPARENT, trace.parent())).chain(state) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 fn render_headers(templates: &[(HeaderName, Template)], values: &Value) -> Result<HeaderMap, String> {

@@ -15,15 +15,18 @@ mod watch;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use unisono_model::limits::MAX_DEFINITION_BYTES;
+use unisono_telemetry::logs::LogLevels;
 
 use crate::hub::Hub;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count_request};
 use crate::partition::Partition;
 use crate::sessions::Sessions;
+use crate::trace::Traces;
 
 pub(crate) use link::{AgentReader, AgentWriter, LinkClosed, Notes, serve_agent};
 pub(crate) use problem::ApiError;
@@ -38,6 +41,8 @@ pub(crate) struct ApiState {
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
+    pub(crate) log: Option<LogLevels>,
     pub(crate) notes: Notes,
     pub(crate) heartbeat_ms: u64,
     pub(crate) grace_ms: u64,
@@ -84,6 +89,10 @@ pub(crate) fn router(api: Api) -> Router {
     Router::new()
         .nest("/api/v1/namespaces/{namespace}", namespaced)
         .route("/api/v1/namespaces", get(definitions::namespaces))
+        .route(
+            "/api/v1/system/log",
+            get(system::log_levels).put(system::set_log_levels),
+        )
         .route("/healthz", get(system::healthz))
         .route("/readyz", get(system::readyz))
         .route("/metrics", get(system::metrics))
@@ -91,5 +100,6 @@ pub(crate) fn router(api: Api) -> Router {
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(api.clone(), count_request))
         .with_state(api)
 }

@@ -34,6 +34,8 @@ use utoipa::OpenApi;
         super::system::healthz,
         super::system::readyz,
         super::system::metrics,
+        super::system::log_levels,
+        super::system::set_log_levels,
     )
 )]
 struct Document;

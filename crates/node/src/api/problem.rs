@@ -32,6 +32,11 @@ impl ApiError {
         }))
     }
 
+    /// The status that it is answered with.
+    pub(crate) fn status(&self) -> u16 {
+        self.0.status
+    }
+
     pub(crate) fn into_problem(self) -> Problem {
         *self.0
     }

@@ -5,23 +5,25 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use unisono_engine::definition::StoredDefinition;
-use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent, Start, split_digest};
+use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent, Start, Trace, split_digest};
 use unisono_engine::payload::Payload;
 use unisono_engine::{Command, Rejection, Reply};
 use unisono_model::api::{DefinitionKind, OrchestrationState, StartRequest, StartResponse};
 use unisono_model::limits::{MAX_INPUT_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS};
 use unisono_model::name::Name;
+use unisono_model::trace::TraceContext;
 
 use super::Api;
 use super::definitions::MOST_TRIES;
 use super::extract::{Actor, Body, Names, Params, name};
 use super::problem::{Answer, ApiError};
 use super::reads::{find, started};
+use crate::trace;
 
 /// Bytes of a correlation id.
 const MAX_CORRELATION_BYTES: usize = 256;
@@ -44,18 +46,61 @@ pub(super) async fn start(
     Names([namespace]): Names<1>,
     Params(params): Params<StartParams>,
     Actor(actor): Actor,
+    headers: HeaderMap,
     Body(request): Body<StartRequest>,
 ) -> Answer<(StatusCode, Json<StartResponse>)> {
     let wait = params
         .wait_seconds
         .map(|seconds| Duration::from_secs(u64::from(seconds)));
-    let response = start_and_wait(&api, namespace, request, (wait, actor)).await?;
-    let status = if response.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
+    let traced = api.traces.request(caller(&headers));
+    let trace = traced.as_ref().map(trace::Request::of_run);
+    let asked = traced.map(|traced| (traced, namespace.clone(), request.r#type.clone()));
+    let answer = start_and_wait(&api, namespace, request, (wait, actor, trace))
+        .await
+        .map(|response| {
+            let status = if response.created {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            };
+            (status, Json(response))
+        });
+    if let Some(asked) = asked {
+        answered(&api, asked, &answer);
+    }
+    answer
+}
+
+/// The trace that the caller is part of. One that is not valid is none.
+fn caller(headers: &HeaderMap) -> Option<TraceContext> {
+    let values = |name: &str| {
+        headers
+            .get_all(name)
+            .into_iter()
+            .map(|value| value.to_str().unwrap_or_default())
     };
-    Ok((status, Json(response)))
+    TraceContext::read(values("traceparent"), values("tracestate"))
+}
+
+/// Tells of the request in its trace.
+fn answered(
+    api: &Api,
+    (traced, namespace, type_name): (trace::Request, Name, String),
+    answer: &Answer<(StatusCode, Json<StartResponse>)>,
+) {
+    let mut attributes = vec![
+        ("unisono.namespace", namespace.as_str().into()),
+        ("unisono.orchestration.type", type_name.as_str().into()),
+    ];
+    let status = match answer {
+        Ok((status, Json(response))) => {
+            attributes.push(("unisono.orchestration.id", response.id.as_str().into()));
+            attributes.push(("unisono.created", response.created.into()));
+            status.as_u16()
+        }
+        Err(error) => error.status(),
+    };
+    api.traces.answered(traced, status, attributes);
 }
 
 /// Starts a run, and waits for its end if asked to.
@@ -63,9 +108,12 @@ pub(crate) async fn start_and_wait(
     api: &Api,
     namespace: Name,
     request: StartRequest,
-    (wait, actor): (Option<Duration>, Option<String>),
+    (wait, actor, trace): (Option<Duration>, Option<String>, Option<Trace>),
 ) -> Answer<StartResponse> {
-    let wanted = Wanted::read(namespace, request, actor)?;
+    let wanted = Wanted {
+        trace,
+        ..Wanted::read(namespace, request, actor)?
+    };
     let Some(wait) = wait else {
         return create(api, &wanted).await;
     };
@@ -168,6 +216,7 @@ struct Wanted {
     labels: BTreeMap<String, String>,
     input: Box<RawValue>,
     actor: Option<String>,
+    trace: Option<Trace>,
 }
 
 impl Wanted {
@@ -217,6 +266,7 @@ impl Wanted {
             labels: request.labels,
             input,
             actor,
+            trace: None,
         })
     }
 
@@ -253,6 +303,7 @@ impl Wanted {
             labels: self.labels.clone(),
             input: Payload::from(&*self.input),
             actor: self.actor.clone(),
+            trace: self.trace.clone(),
         })
     }
 }

@@ -1,13 +1,21 @@
 //! Health, readiness and metrics.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use unisono_model::api::LogFilter;
+use unisono_model::ids::Timestamp;
+use unisono_telemetry::logs::{FilterError, LogLevels};
+
 use super::Api;
+use super::extract::{Actor, Body};
 use super::problem::{Answer, ApiError};
+use crate::metrics::{Surroundings, Work};
 
 /// The process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "system", responses((status = 200)))]
@@ -32,22 +40,61 @@ pub(super) async fn readyz(State(api): State<Api>) -> Answer<Json<serde_json::Va
 /// Metrics in the OpenMetrics text format.
 #[utoipa::path(get, path = "/metrics", tag = "system", responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(State(api): State<Api>) -> Answer<Response> {
-    let (open, counts, depths, agents) = api
-        .partition
-        .query(|state| {
-            (
-                state.runs().len(),
-                state.counts(),
-                state.queue_depths(),
-                state.connected_agents(),
-            )
-        })
-        .await?;
-    api.metrics.observe(open, counts);
-    api.metrics.queues(depths);
-    let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    api.metrics.agents.set(gauge(agents as u64));
-    api.metrics.store_bytes.set(gauge(api.partition.store().size_bytes()));
+    let work = api.partition.query(Work::read).await?;
+    let (commands_waiting, batches_behind) = api.partition.backlog();
+    let (follow, wait) = api.hub.watchers();
+    let around = Surroundings {
+        commands_waiting,
+        batches_behind,
+        projected: api.partition.projected().0,
+        store_bytes: api.partition.store().size_bytes(),
+        watchers: [("follow", follow), ("end", wait)],
+        now: now(),
+    };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, content_type)], api.metrics.text()).into_response())
+    let text = api.metrics.text(&work, &around);
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+}
+
+fn now() -> Timestamp {
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+/// What the server logs.
+#[utoipa::path(get, path = "/api/v1/system/log", tag = "system", responses((status = 200, body = LogFilter)))]
+pub(super) async fn log_levels(State(api): State<Api>) -> Answer<Json<LogFilter>> {
+    let filter = levels(&api)?.get();
+    Ok(Json(LogFilter { filter }))
+}
+
+/// Change what the server logs, until it is changed again or ends.
+#[utoipa::path(put, path = "/api/v1/system/log", tag = "system", request_body = LogFilter,
+    responses((status = 200, body = LogFilter), (status = 400, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
+pub(super) async fn set_log_levels(
+    State(api): State<Api>,
+    Actor(actor): Actor,
+    Body(wanted): Body<LogFilter>,
+) -> Answer<Json<LogFilter>> {
+    let levels = levels(&api)?;
+    levels.set(&wanted.filter).map_err(|error| {
+        ApiError::bad_request("bad-log-filter", error.to_string())
+            .field("filter")
+            .help(FilterError::HELP)
+    })?;
+    let filter = levels.get();
+    tracing::warn!(filter, "{} changed what is logged", Actor(actor).named());
+    Ok(Json(LogFilter { filter }))
+}
+
+fn levels(api: &Api) -> Answer<&LogLevels> {
+    api.log.as_ref().ok_or_else(|| {
+        ApiError::conflict(
+            "log-not-ours",
+            "the log belongs to the program that this server is part of",
+        )
+        .help("change it there")
+    })
 }

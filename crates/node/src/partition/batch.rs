@@ -9,6 +9,7 @@ use unisono_engine::{Effect, Rejection, Reply};
 use unisono_model::ids::{AttemptToken, Revision};
 use unisono_model::protocol::{Accepted, Refused, ServerMessage};
 
+use crate::metrics::Tally;
 use crate::sessions::Outgoing;
 
 /// Who is told once the batch is durable.
@@ -112,6 +113,8 @@ pub(crate) struct Batch {
     /// Bytes of the rows.
     pub(crate) row_bytes: usize,
     pub(crate) mark: CheckpointMark,
+    /// What it adds to the counters.
+    pub(crate) tally: Tally,
     /// The last revision decided when the batch was closed.
     pub(crate) revision: Revision,
 }
@@ -127,6 +130,7 @@ impl Batch {
             rows: Vec::new(),
             row_bytes: 0,
             mark: CheckpointMark::None,
+            tally: Tally::NONE,
             revision,
         }
     }

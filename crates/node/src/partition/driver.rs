@@ -23,6 +23,7 @@ use super::projector::{Projection, ProjectorHandle};
 use super::writer::{Writer, WriterMessage, start_projector};
 use super::{Shared, recover};
 use crate::error::NodeError;
+use crate::metrics::{CommandKind, Metrics};
 
 /// A read of state; what it returns is called once everything that it saw is durable.
 pub(super) type Query = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
@@ -141,6 +142,7 @@ struct Driver {
     backlog: VecDeque<Message>,
     stopping: bool,
     clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 /// Where a checkpoint stands.
@@ -252,6 +254,7 @@ impl Driver {
             events: Vec::new(),
             backlog: VecDeque::new(),
             stopping: false,
+            metrics: Arc::clone(&parts.shared.metrics),
         };
         driver.decide(Command::Agent(AgentCommand::NodeStarted), Responder::None);
         Ok(driver)
@@ -326,6 +329,7 @@ impl Driver {
     }
 
     fn round(&mut self, parts: &Parts) {
+        let (begin, before) = (Instant::now(), self.batch.events.len());
         for _ in 0..DRAIN {
             if self.is_full() {
                 break;
@@ -339,6 +343,9 @@ impl Driver {
             self.decide(Command::Tick, Responder::None);
         }
         self.dispatch();
+        if self.batch.events.len() > before {
+            self.metrics.decided(begin.elapsed());
+        }
         self.write_rows();
         if !self.writer_busy {
             self.hand_over(parts);
@@ -388,6 +395,7 @@ impl Driver {
 
     fn decide(&mut self, command: Command, responder: Responder) {
         let at = self.now();
+        let kind = CommandKind::of(&command);
         let mut events = std::mem::take(&mut self.events);
         let outcome = self
             .state
@@ -395,6 +403,10 @@ impl Driver {
             .and_then(|reply| self.fold_all(at, &events, reply));
         events.clear();
         self.events = events;
+        match &outcome {
+            Ok(_) => self.batch.tally.accepted(kind),
+            Err(rejection) => self.metrics.refused(kind, rejection),
+        }
         if !matches!(responder, Responder::None) {
             self.batch.releases.push(Release::Respond(responder, outcome));
         }
@@ -428,6 +440,7 @@ impl Driver {
         if let Some(run) = event.run(revision) {
             self.batch.run_events.push(RunEvent { run, revision, range });
         }
+        self.batch.tally.event(event);
         self.state.evolve(revision, at, event, &mut self.batch.effects);
     }
 
@@ -457,7 +470,6 @@ impl Driver {
         } else if self.state.is_dirty() {
             self.checkpoint.dirty_since.get_or_insert_with(Instant::now);
         }
-        self.observe(&parts.shared);
         self.writer_busy = true;
         let _ = parts.writer.send(WriterMessage::Batch(Box::new(batch)));
     }
@@ -494,10 +506,6 @@ impl Driver {
             self.batch.mark = CheckpointMark::Ends(*revision);
             self.checkpoint.under_way = None;
         }
-    }
-
-    fn observe(&self, shared: &Shared) {
-        shared.metrics.observe(self.state.runs().len(), self.state.counts());
     }
 
     /// Sleeps until something happens or is due. What the threads say is taken at once: while a batch

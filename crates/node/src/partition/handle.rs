@@ -72,6 +72,11 @@ impl Partition {
         self.projector.projected()
     }
 
+    /// Commands that wait to be decided, and durable batches that wait to be projected.
+    pub(crate) fn backlog(&self) -> (usize, usize) {
+        (self.waiting.load(Ordering::Relaxed), self.projector.waiting())
+    }
+
     /// Decides a command and waits until what was decided is durable.
     pub(crate) async fn command(&self, command: Command) -> Result<Result<Reply, Rejection>, Unavailable> {
         if self.stopping.load(Ordering::Relaxed) {

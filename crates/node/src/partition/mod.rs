@@ -32,6 +32,7 @@ use crate::error::NodeError;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
+use crate::trace::Traces;
 
 /// What the threads of a partition share.
 #[derive(Clone)]
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
     pub(crate) store: Store,
 }
 
@@ -49,7 +51,7 @@ pub(crate) struct Shared {
 pub(crate) fn start(
     directory: PathBuf,
     (settings, checkpoint_bytes): (Settings, u64),
-    (sessions, hub, metrics): (Sessions, Arc<Hub>, Arc<Metrics>),
+    (sessions, hub, metrics, traces): (Sessions, Arc<Hub>, Arc<Metrics>, Traces),
 ) -> Result<Partition, NodeError> {
     let store = Store::open(StoreOptions::new(directory.join("store")))?;
     let journal = FileJournal::new(FileOptions::new(directory.join("journal")));
@@ -59,6 +61,7 @@ pub(crate) fn start(
         sessions,
         hub,
         metrics,
+        traces,
         store,
     };
     driver::start(shared, journal)

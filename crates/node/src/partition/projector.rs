@@ -88,6 +88,11 @@ impl ProjectorHandle {
         self.projected.fetch_max(revision.0, Ordering::Release);
     }
 
+    /// Batches that wait to be projected.
+    pub(crate) fn waiting(&self) -> usize {
+        self.sender.len()
+    }
+
     pub(crate) fn projected(&self) -> Revision {
         Revision(self.projected.load(Ordering::Acquire))
     }
@@ -108,7 +113,7 @@ pub(crate) fn run(
     store: Store,
     handle: &ProjectorHandle,
     receiver: &Receiver<Projection>,
-    on_checkpoint: impl Fn(Position),
+    on_checkpoint: impl Fn(Position, Revision),
 ) -> Result<(), StoreError> {
     let mut projector = Projector {
         collected: Collected::default(),
@@ -122,8 +127,8 @@ pub(crate) fn run(
         };
         match next {
             Ok(Projection::Durable(durable)) => {
-                if let Some(position) = projector.durable(*durable)? {
-                    on_checkpoint(position);
+                if let Some((position, revision)) = projector.durable(*durable)? {
+                    on_checkpoint(position, revision);
                 }
             }
             Ok(Projection::Log(piece)) => projector.collected.log(*piece),
@@ -144,7 +149,7 @@ struct Projector {
 }
 
 impl Projector {
-    fn durable(&mut self, durable: Durable) -> Result<Option<Position>, StoreError> {
+    fn durable(&mut self, durable: Durable) -> Result<Option<(Position, Revision)>, StoreError> {
         let checkpoint = durable.checkpoint;
         self.collected.durable(durable);
         if checkpoint.is_none() && self.collected.bytes < COLLECT_BYTES {
@@ -159,7 +164,7 @@ impl Projector {
             revision: revision.0,
             format: CHECKPOINT_FORMAT,
         })?;
-        Ok(Some(position))
+        Ok(Some((position, revision)))
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

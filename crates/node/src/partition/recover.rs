@@ -60,6 +60,8 @@ pub(super) async fn recover(
             replayed += replay(&mut state, bytes, projector)?;
         }
     }
+    let covered = checkpoint.map_or(Revision(0), |checkpoint| Revision(checkpoint.revision));
+    shared.metrics.recovered((position, state.revision), (from, covered));
     tracing::info!(
         open = state.runs().len(),
         replayed,

@@ -78,18 +78,14 @@ impl Writer {
         let bytes = Bytes::from(bytes);
         let body = bytes.slice(body..);
         if events > 0 {
-            let metrics = &self.shared.metrics;
             let begin = Instant::now();
-            #[expect(clippy::cast_precision_loss, reason = "a metric")]
-            metrics.batch_events.observe(events as f64);
             self.position = self.journal.append(self.position, bytes.slice(start..)).await?;
-            metrics.append_seconds.observe(begin.elapsed().as_secs_f64());
-            metrics.events.inc_by(events);
-            metrics
-                .journal_position
-                .set(i64::try_from(self.position.get()).unwrap_or(i64::MAX));
+            let up_to = (self.position, batch.revision);
+            let metrics = &self.shared.metrics;
+            metrics.appended(&batch.tally, bytes.len() - start, begin.elapsed(), up_to);
             self.measure();
         }
+        self.shared.metrics.accepted(&batch.tally);
         self.release(batch, body);
         Ok(())
     }
@@ -111,11 +107,10 @@ impl Writer {
                 Release::Answer(answer) => answer(),
             }
         }
-        let (mut projected, mut ended, mut dispatches) = (Vec::new(), Vec::new(), 0);
+        let (mut projected, mut ended) = (Vec::new(), Vec::new());
         for effect in batch.effects {
             match effect {
                 Effect::Dispatch { session, task } => {
-                    dispatches += 1;
                     to_agents.entry(session).or_default().push(Outgoing::Task(task));
                 }
                 Effect::CancelAttempt { session, token, reason } => {
@@ -123,17 +118,20 @@ impl Writer {
                     to_agents.entry(session).or_default().push(Outgoing::Message(cancel));
                 }
                 Effect::DefinitionsChanged(_) => {}
-                Effect::Ended(run) => ended.push(run),
+                Effect::AttemptEnded(attempt) => self.shared.traces.attempt(*attempt),
+                Effect::Ended(run) => {
+                    self.shared.traces.ended(&run);
+                    ended.push(run);
+                }
                 summary @ Effect::Summary { .. } => projected.push(summary),
             }
         }
         self.shared.sessions.send_all(to_agents.into_iter());
-        self.shared.metrics.dispatches.inc_by(dispatches);
-        self.shared.metrics.ended(ended.iter().map(|run| run.state));
         self.shared.hub.ended(&ended);
         self.shared.hub.publish(&batch.run_events, &body);
         let checkpoint = match batch.mark {
             CheckpointMark::Begins => {
+                self.shared.metrics.checkpoint_begins();
                 self.checkpoint_from = Some(self.position);
                 None
             }
@@ -164,9 +162,10 @@ pub(super) fn start_projector(
     writer: Sender<WriterMessage>,
     driver: Sender<Message>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let store = shared.store.clone();
+    let (store, metrics) = (shared.store.clone(), Arc::clone(&shared.metrics));
     std::thread::Builder::new().name("projector".to_owned()).spawn(move || {
-        let trim = |position| {
+        let trim = |position, revision| {
+            metrics.checkpoint_ends(position, revision);
             let _ = writer.send(WriterMessage::Trim(position));
         };
         let ended = projector::run(store, &handle, &receiver, trim);

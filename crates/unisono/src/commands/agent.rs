@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use unisono_agent::{ActivityResult, Agent, AgentBuilder, AgentConfig, BuildError};
 
+use super::server::TelemetryArgs;
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::signals::Signals;
@@ -30,6 +31,8 @@ pub(crate) struct AgentArgs {
     /// Leave when standard input ends, as it does when the parent process is gone
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 /// Runs an agent until a signal asks it to leave, and it has finished what it runs.
@@ -73,7 +76,9 @@ fn build(args: &AgentArgs, global: &Global) -> Result<Agent, Failure> {
             "name a configuration file with --config FILE, or an activity type with --echo TYPE",
         ));
     }
-    let builder = Agent::builder().config(config);
+    let builder = Agent::builder()
+        .config(config)
+        .spans(args.telemetry.spans("unisono-agent")?);
     Ok(args
         .echo
         .iter()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use unisono_node::Node;
+use unisono_telemetry::logs::LogLevels;
 
 use super::server::ServerArgs;
 use crate::child::AgentProcess;
@@ -33,9 +34,9 @@ pub(crate) struct DevArgs {
 ///
 /// # Errors
 /// [`Failure::Work`] when one of them cannot start or cannot go on.
-pub(crate) async fn run(args: DevArgs, global: &Global) -> Result<(), Failure> {
+pub(crate) async fn run(args: DevArgs, global: &Global, log: LogLevels) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
-    let node = Node::start(args.server.options()).await?;
+    let node = Node::start(args.server.options(log)?).await?;
     let url = format!("http://{}", node.address());
     let mut agent = AgentProcess::spawn(agent_arguments(&args, &url, global), [], Stdio::inherit())?;
     tell(&args, &url, &agent, global);
@@ -61,6 +62,9 @@ fn agent_arguments(args: &DevArgs, url: &str, global: &Global) -> Vec<String> {
     match &args.agent_config {
         Some(file) => arguments.extend(["--config".to_owned(), file.display().to_string()]),
         None => arguments.extend(["--name", "dev-agent", "--echo", ECHO].map(str::to_owned)),
+    }
+    if let Some(endpoint) = &args.server.telemetry.otlp_endpoint {
+        arguments.extend(["--otlp-endpoint".to_owned(), endpoint.clone()]);
     }
     arguments
 }

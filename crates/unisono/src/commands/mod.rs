@@ -9,6 +9,7 @@ pub(crate) mod dev;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod log_level;
 pub(crate) mod logs;
 mod payload;
 pub(crate) mod server;
@@ -17,6 +18,7 @@ pub(crate) mod watch;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use unisono_telemetry::logs::LogLevels;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -25,12 +27,12 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// [`Failure`] says why it did not do what it was asked.
-pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+pub(crate) async fn run(cli: Cli, log: LogLevels) -> Result<(), Failure> {
     let global = cli.global;
     match cli.command {
         Command::Demo(args) => demo::run(args, &global).await,
-        Command::Dev(args) => dev::run(args, &global).await,
-        Command::Server(args) => server::run(args, &global).await,
+        Command::Dev(args) => dev::run(args, &global, log).await,
+        Command::Server(args) => server::run(args, &global, log).await,
         Command::Agent(args) => agent::run(args, &global).await,
         Command::Apply(args) => apply::run(args, &global).await,
         Command::Delete(args) => delete::run(args, &global).await,
@@ -43,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Complete(args) => act::complete(args, &global).await,
         Command::Fail(args) => act::fail(args, &global).await,
         Command::Logs(args) => logs::run(args, &global).await,
+        Command::LogLevel(args) => log_level::run(args, &global).await,
         Command::Bench(bench) => bench.run(global.output),
         Command::Completions { shell } => completions(shell),
     }

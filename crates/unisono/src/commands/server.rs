@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use unisono_node::{Node, NodeError, NodeOptions, Settings};
+use unisono_telemetry::logs::LogLevels;
+use unisono_telemetry::trace::Spans;
 
-use crate::cli::{Global, duration, millis};
+use crate::cli::{Global, duration, millis, ratio};
 use crate::failure::Failure;
 use crate::signals::Signals;
 
@@ -35,6 +37,37 @@ pub(crate) struct ServerArgs {
     /// Bytes of events between two checkpoints; the node's default when left out
     #[arg(long, value_name = "BYTES", hide = true)]
     pub(crate) checkpoint_bytes: Option<u64>,
+    /// The fraction of starts without a trace of the caller's that begin one, 0 to 1 [default: 0.01 where spans are
+    /// exported, else 0]
+    #[arg(long, value_name = "RATIO", value_parser = ratio)]
+    pub(crate) trace_sample: Option<f64>,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
+}
+
+/// Where spans of traces go.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TelemetryArgs {
+    /// Export spans of traces over OTLP to here, such as http://127.0.0.1:4318; the variables OTEL_EXPORTER_OTLP_… and
+    /// OTEL_SERVICE_NAME are honoured
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+impl TelemetryArgs {
+    /// Begins to export spans, when something says where to.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when they cannot be exported like that.
+    pub(crate) fn spans(&self, service: &str) -> Result<Spans, Failure> {
+        unisono_client::install_crypto_provider();
+        Spans::export(self.otlp_endpoint.as_deref(), service).map_err(|error| {
+            Failure::usage(
+                error.to_string(),
+                "give the base address of an OTLP receiver over HTTP, such as --otlp-endpoint http://127.0.0.1:4318",
+            )
+        })
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -44,17 +77,23 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 impl ServerArgs {
     /// The same for the node.
-    pub(crate) fn options(&self) -> NodeOptions {
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when spans cannot be exported as asked.
+    pub(crate) fn options(&self, log: LogLevels) -> Result<NodeOptions, Failure> {
         let defaults = NodeOptions::new(self.data.clone(), self.listen);
-        NodeOptions {
+        Ok(NodeOptions {
             settings: Settings {
                 agent_grace_ms: millis(self.agent_grace),
                 ..Settings::default()
             },
             heartbeat_ms: millis(self.heartbeat),
             checkpoint_bytes: self.checkpoint_bytes.unwrap_or(defaults.checkpoint_bytes),
+            spans: self.telemetry.spans("unisono-server")?,
+            trace_sample: self.trace_sample,
+            log: Some(log),
             ..defaults
-        }
+        })
     }
 }
 
@@ -62,10 +101,11 @@ impl ServerArgs {
 ///
 /// # Errors
 /// [`Failure::Work`] when it cannot start or cannot go on.
-pub(crate) async fn run(args: ServerArgs, global: &Global) -> Result<(), Failure> {
+pub(crate) async fn run(args: ServerArgs, global: &Global, log: LogLevels) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
+    let options = args.options(log)?;
     let node = tokio::select! {
-        node = Node::start(args.options()) => node?,
+        node = Node::start(options) => node?,
         name = signals.next() => {
             tracing::info!("{name} before the server was ready: leaving");
             return Ok(());

@@ -25,6 +25,13 @@ pub(super) fn set(command: &mut Command, context: &ActivityContext, files: &File
     command
         .env("UNISONO_CONTEXT_PATCH", files.patch_path())
         .env("UNISONO_RESULT", files.result_path());
+    for name in ["TRACEPARENT", "TRACESTATE"] {
+        command.env_remove(name);
+    }
+    if let Some(trace) = context.trace() {
+        command.env("TRACEPARENT", trace.parent());
+        command.envs(trace.state.as_ref().map(|state| ("TRACESTATE", state)));
+    }
     let mut total = 0;
     for (name, value) in variables(context) {
         total += name.len() + value.len() + 2;

@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use unisono_engine::agent::{AgentCommand, AgentKey, Join, SessionId};
-use unisono_engine::orchestration::{OrchestrationCommand, Report, RunKey};
+use unisono_engine::orchestration::{OrchestrationCommand, RunKey};
 use unisono_engine::payload::Patch;
 use unisono_engine::{Command, Rejection, Reply};
 use unisono_model::api::{LogEntry, OrchestrationView};
@@ -143,11 +143,12 @@ pub(crate) async fn serve_agent(api: Api, namespace: Name, mut reader: impl Agen
         attempts: Arc::clone(&link.attempts),
     };
     let write = tokio::spawn(write_frames(tasks, receiver, writer));
-    let joined = link.join(namespace, hello).await;
+    api.metrics.from_agents.frame(1);
+    let joined = link.join(namespace.clone(), hello).await;
     if let Some(agent) = joined {
-        tracing::info!(agent = %name, %incarnation, "agent connected");
+        tracing::info!(%namespace, agent = %name, %incarnation, "agent connected");
         let reason = link.read_frames(agent, rest, reader).await;
-        tracing::info!(agent = %name, %incarnation, "agent disconnected: {reason}");
+        tracing::info!(%namespace, agent = %name, %incarnation, "agent disconnected: {reason}");
     }
     link.api.sessions.close(session);
     link.forget_notes();
@@ -301,13 +302,20 @@ impl Link {
     async fn take(&self, agent: AgentKey, frame: Vec<AgentMessage>) -> Option<End> {
         let mut commands = Vec::with_capacity(frame.len());
         let mut end = None;
+        if !frame.is_empty() {
+            self.api.metrics.from_agents.frame(frame.len());
+        }
         for message in frame {
+            let is_result = matches!(message, AgentMessage::Result(_));
             match message {
                 AgentMessage::Result(AttemptResult { token, .. })
                 | AgentMessage::Context(ContextUpdate { token, .. })
                     if !lock(&self.attempts).contains_key(&token) =>
                 {
                     // What it may report on was sent to it on this connection, or kept when it joined.
+                    if is_result {
+                        self.api.metrics.stale_result();
+                    }
                     let answer = AgentAnswer { token, is_result: true };
                     let refused = answer.message(Err(Rejection::StaleToken { token }));
                     self.sender.send(Outgoing::Message(refused));
@@ -354,13 +362,6 @@ impl Link {
         let held = lock(&self.attempts).remove(&token);
         self.api.notes.lock().remove(&token);
         let report = report(result.outcome, held.as_ref());
-        self.api.metrics.result(match report {
-            Report::Complete(_) => "complete",
-            Report::Wait(_) => "wait",
-            Report::Schedule(_) => "schedule",
-            Report::Retry(_) => "retry",
-            Report::Fatal(_) => "fatal",
-        });
         let command = OrchestrationCommand::Report {
             token,
             report,

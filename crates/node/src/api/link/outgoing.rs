@@ -119,16 +119,17 @@ async fn write_all(
         }
         if bytes >= FRAME_BYTES {
             bytes = 0;
-            if !write(writer, std::mem::take(&mut frame)).await {
+            if !write(tasks, writer, std::mem::take(&mut frame)).await {
                 return false;
             }
         }
     }
-    (frame.is_empty() || write(writer, frame).await) && !last
+    (frame.is_empty() || write(tasks, writer, frame).await) && !last
 }
 
 /// Writes one frame; false when the agent is gone, or does not read.
-async fn write(writer: &mut impl AgentWriter, frame: Vec<ServerMessage>) -> bool {
+async fn write(tasks: &Tasks, writer: &mut impl AgentWriter, frame: Vec<ServerMessage>) -> bool {
+    tasks.api.metrics.to_agents.frame(frame.len());
     let written = timeout(READ_WITHIN, writer.write(frame)).await;
     if written.is_err() {
         tracing::warn!("an agent did not read a frame within {READ_WITHIN:?}; its connection is closed");

@@ -1,0 +1,161 @@
+//! The words that stand as labels: kinds of commands and events, codes of refusals.
+
+use unisono_engine::agent::{AgentCommand, AgentEvent};
+use unisono_engine::definition::{DefinitionCommand, DefinitionEvent};
+use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent as E};
+use unisono_engine::{Command, Event, Rejection};
+
+/// An enumeration whose values are counted side by side: each has a place and a word.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $name { $($variant),+ }
+
+        impl $name {
+            /// The words, by place.
+            pub(crate) const WORDS: [&'static str; [$($word),+].len()] = [$($word),+];
+        }
+    };
+}
+
+words! {
+    /// What is asked.
+    CommandKind {
+        Apply = "apply-definitions",
+        Delete = "delete-definition",
+        Start = "start",
+        Cancel = "cancel",
+        Report = "report-result",
+        SaveContext = "save-context",
+        Resolve = "resolve-activity",
+        Join = "agent-join",
+        Leave = "agent-leave",
+        Disconnect = "agent-disconnect",
+        Credits = "agent-credits",
+        NodeStarted = "node-started",
+        Tick = "tick",
+    }
+}
+
+words! {
+    /// What was decided.
+    EventKind {
+        DefinitionApplied = "definitionApplied",
+        DefinitionDeleted = "definitionDeleted",
+        AgentJoined = "agentJoined",
+        AgentRejoined = "agentRejoined",
+        AgentDisconnected = "agentDisconnected",
+        AgentGone = "agentGone",
+        AgentCreditsChanged = "agentCreditsChanged",
+        Started = "orchestrationStarted",
+        Dispatched = "activityDispatched",
+        Completed = "activityCompleted",
+        Waiting = "activityWaiting",
+        Scheduled = "activityScheduled",
+        Retrying = "activityRetrying",
+        Failed = "activityFailed",
+        Returned = "activityReturned",
+        Due = "activityDue",
+        ContextSaved = "contextSaved",
+        Succeeded = "orchestrationCompleted",
+        Errored = "orchestrationErrored",
+        Cancelled = "orchestrationCancelled",
+    }
+}
+
+words! {
+    /// How an attempt ended.
+    AttemptResult {
+        Completed = "completed",
+        Failed = "failed",
+        Retried = "retried",
+        Scheduled = "scheduled",
+        Waiting = "waiting",
+        Returned = "returned",
+        Stale = "stale",
+    }
+}
+
+impl CommandKind {
+    pub(crate) fn of(command: &Command) -> Self {
+        match command {
+            Command::Definition(DefinitionCommand::Apply { .. }) => Self::Apply,
+            Command::Definition(DefinitionCommand::Delete { .. }) => Self::Delete,
+            Command::Orchestration(OrchestrationCommand::Start(_)) => Self::Start,
+            Command::Orchestration(OrchestrationCommand::Cancel { .. }) => Self::Cancel,
+            Command::Orchestration(OrchestrationCommand::Report { .. }) => Self::Report,
+            Command::Orchestration(OrchestrationCommand::SaveContext { .. }) => Self::SaveContext,
+            Command::Orchestration(OrchestrationCommand::Resolve { .. }) => Self::Resolve,
+            Command::Agent(AgentCommand::Join(_)) => Self::Join,
+            Command::Agent(AgentCommand::Leave { .. }) => Self::Leave,
+            Command::Agent(AgentCommand::Disconnect { .. }) => Self::Disconnect,
+            Command::Agent(AgentCommand::Credits { .. }) => Self::Credits,
+            Command::Agent(AgentCommand::NodeStarted) => Self::NodeStarted,
+            Command::Tick => Self::Tick,
+        }
+    }
+}
+
+impl EventKind {
+    pub(crate) fn of(event: &Event) -> Self {
+        match event {
+            Event::Definition(DefinitionEvent::Applied { .. }) => Self::DefinitionApplied,
+            Event::Definition(DefinitionEvent::Deleted { .. }) => Self::DefinitionDeleted,
+            Event::Agent(AgentEvent::Joined { .. }) => Self::AgentJoined,
+            Event::Agent(AgentEvent::Rejoined { .. }) => Self::AgentRejoined,
+            Event::Agent(AgentEvent::Disconnected { .. }) => Self::AgentDisconnected,
+            Event::Agent(AgentEvent::Gone { .. }) => Self::AgentGone,
+            Event::Agent(AgentEvent::CreditsChanged { .. }) => Self::AgentCreditsChanged,
+            Event::Orchestration(event) => Self::of_run(event),
+        }
+    }
+
+    fn of_run(event: &E) -> Self {
+        match event {
+            E::Started { .. } => Self::Started,
+            E::Dispatched { .. } => Self::Dispatched,
+            E::Completed { .. } => Self::Completed,
+            E::Waiting { .. } => Self::Waiting,
+            E::Scheduled { .. } => Self::Scheduled,
+            E::Retrying { .. } => Self::Retrying,
+            E::Failed { .. } => Self::Failed,
+            E::Returned { .. } => Self::Returned,
+            E::Due { .. } => Self::Due,
+            E::ContextSaved { .. } => Self::ContextSaved,
+            E::Succeeded { .. } => Self::Succeeded,
+            E::Errored { .. } => Self::Errored,
+            E::Cancelled { .. } => Self::Cancelled,
+        }
+    }
+
+    /// The result of an attempt that the event is, if it is one.
+    pub(crate) const RESULTS: [(Self, AttemptResult); 6] = [
+        (Self::Completed, AttemptResult::Completed),
+        (Self::Failed, AttemptResult::Failed),
+        (Self::Retrying, AttemptResult::Retried),
+        (Self::Scheduled, AttemptResult::Scheduled),
+        (Self::Waiting, AttemptResult::Waiting),
+        (Self::Returned, AttemptResult::Returned),
+    ];
+}
+
+/// The word for a refusal; those that answers of the API hold are the same.
+pub(crate) fn refusal(rejection: &Rejection) -> &'static str {
+    match rejection {
+        Rejection::Stale => "changed-meanwhile",
+        Rejection::DefinitionNotFound { .. } => "definition-not-found",
+        Rejection::VersionNotFound { .. } => "version-not-found",
+        Rejection::DefinitionInactive { .. } => "definition-inactive",
+        Rejection::DefinitionInUse { .. } => "definition-in-use",
+        Rejection::IdTaken { .. } => "id-taken",
+        Rejection::NotOpen { .. } => "orchestration-not-found",
+        Rejection::ActivityNotFound { .. } => "activity-not-found",
+        Rejection::StaleToken { .. } => "stale-token",
+        Rejection::TokenOfAnother { .. } => "token-mismatch",
+        Rejection::ContextTooLarge => "context-too-large",
+        Rejection::TooLarge { .. } => "request-too-large",
+        Rejection::SessionReplaced => "session-replaced",
+        Rejection::Internal(_) => "internal",
+    }
+}
