@@ -161,6 +161,7 @@ async fn create(api: &Api, wanted: &Wanted) -> Answer<StartResponse> {
         let command = Command::Orchestration(OrchestrationCommand::Start(Box::new(start)));
         match api.partition.command(command).await? {
             Ok(Reply::Started { id, version, created }) => {
+                tracing::debug!(namespace = %wanted.namespace, run = %id, created, "orchestration started");
                 return Ok(StartResponse {
                     id,
                     version,

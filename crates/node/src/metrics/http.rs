@@ -69,6 +69,11 @@ pub(crate) async fn count_request(State(api): State<Api>, request: Request, next
         None => "none".to_owned(),
     };
     let response = next.run(request).await;
+    let took = begin.elapsed();
+    tracing::debug!(
+        target: "unisono_node::api",
+        method, route, status = response.status().as_u16(), ?took, "request answered"
+    );
     let http = &api.metrics.http;
     let answered = Answered {
         route,
@@ -80,9 +85,7 @@ pub(crate) async fn count_request(State(api): State<Api>, request: Request, next
         route: answered.route,
         method,
     };
-    http.seconds
-        .get_or_create(&route)
-        .observe(begin.elapsed().as_secs_f64());
+    http.seconds.get_or_create(&route).observe(took.as_secs_f64());
     response
 }
 

@@ -120,6 +120,7 @@ impl Writer {
                 Effect::DefinitionsChanged(_) => {}
                 Effect::AttemptEnded(attempt) => self.shared.traces.attempt(*attempt),
                 Effect::Ended(run) => {
+                    tracing::debug!(namespace = %run.namespace, run = %run.id, state = run.state.as_str(), "orchestration ended");
                     self.shared.traces.ended(&run);
                     ended.push(run);
                 }

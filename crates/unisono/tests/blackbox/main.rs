@@ -10,5 +10,6 @@ mod examples;
 mod guides;
 mod harness;
 mod lifecycle;
+mod observability;
 mod python;
 mod refusals;

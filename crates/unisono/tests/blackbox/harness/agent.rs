@@ -21,6 +21,7 @@ pub(crate) struct AgentSetup {
     concurrency: u32,
     echo: Vec<String>,
     activities: String,
+    options: Vec<String>,
 }
 
 impl AgentSetup {
@@ -34,6 +35,7 @@ impl AgentSetup {
             concurrency: 8,
             echo: Vec::new(),
             activities: String::new(),
+            options: Vec::new(),
         }
     }
 
@@ -44,6 +46,12 @@ impl AgentSetup {
 
     pub(crate) fn concurrency(mut self, attempts: u32) -> Self {
         self.concurrency = attempts;
+        self
+    }
+
+    /// More options of the command.
+    pub(crate) fn options(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(|option| (*option).to_owned()));
         self
     }
 
@@ -111,6 +119,7 @@ impl AgentSetup {
             &self.namespace,
         ]);
         command.args(["--concurrency", &self.concurrency.to_string()]);
+        command.args(&self.options);
         for activity_type in &self.echo {
             command.args(["--echo", activity_type]);
         }

@@ -18,6 +18,7 @@ pub(crate) struct ServerSetup {
     heartbeat: String,
     grace: String,
     checkpoint_bytes: Option<u64>,
+    options: Vec<String>,
 }
 
 impl Default for ServerSetup {
@@ -26,6 +27,7 @@ impl Default for ServerSetup {
             heartbeat: "1s".to_owned(),
             grace: "2s".to_owned(),
             checkpoint_bytes: None,
+            options: Vec::new(),
         }
     }
 }
@@ -46,6 +48,12 @@ impl ServerSetup {
     /// Bytes of events between two checkpoints.
     pub(crate) fn checkpoint_bytes(mut self, bytes: u64) -> Self {
         self.checkpoint_bytes = Some(bytes);
+        self
+    }
+
+    /// More options of the command.
+    pub(crate) fn options(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(|option| (*option).to_owned()));
         self
     }
 
@@ -161,6 +169,7 @@ impl Server {
         if let Some(bytes) = self.setup.checkpoint_bytes {
             command.args(["--checkpoint-bytes", &bytes.to_string()]);
         }
+        command.args(&self.setup.options);
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(self.site.log("server"))
