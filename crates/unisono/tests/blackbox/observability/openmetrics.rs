@@ -10,10 +10,12 @@ pub(super) struct Family {
     pub(super) samples: Vec<Sample>,
 }
 
+type Labels = BTreeMap<String, String>;
+
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) name: String,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Labels,
     pub(super) value: f64,
 }
 
@@ -102,17 +104,13 @@ fn check(name: &str, family: &Family) {
 
 /// Buckets are cumulative, and the last is the count.
 fn histograms(name: &str, family: &Family) {
-    let mut buckets: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut buckets: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for sample in family.samples.iter().filter(|it| it.name.ends_with("_bucket")) {
         let mut labels = sample.labels.clone();
         let bound = labels.remove("le").unwrap().replace("+Inf", "inf").parse().unwrap();
-        buckets
-            .entry(labels.into_iter().collect())
-            .or_default()
-            .push((bound, sample.value));
+        buckets.entry(labels).or_default().push((bound, sample.value));
     }
     for (labels, buckets) in buckets {
-        let labels: BTreeMap<_, _> = labels.into_iter().collect();
         let sample_of = |suffix: &str| {
             let of = |it: &&Sample| it.name == format!("{name}{suffix}") && it.labels == labels;
             family.samples.iter().find(of).unwrap().value
