@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod codec;
 pub mod definition;
+pub mod hash;
 pub mod orchestration;
 pub mod payload;
 pub mod snapshot;
