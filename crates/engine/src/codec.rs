@@ -103,7 +103,7 @@ impl BatchWriter {
         let header = read_header(&mut decoder)?;
         let fits = header.format == BATCH_FORMAT && header.first.0 == self.first.0 + self.count;
         if fits {
-            self.body.extend_from_slice(&batch[decoder.position()..]);
+            self.bytes.extend_from_slice(&batch[decoder.position()..]);
             self.count += header.count;
         }
         Ok(fits)

@@ -351,13 +351,7 @@ impl State {
                 );
             }
             Event::Agent(event) => {
-                let key = match event {
-                    AgentEvent::Joined { .. } => revision.0,
-                    AgentEvent::Rejoined { agent, .. }
-                    | AgentEvent::Disconnected { agent, .. }
-                    | AgentEvent::Gone { agent, .. }
-                    | AgentEvent::CreditsChanged { agent, .. } => *agent,
-                };
+                let key = event.agent().unwrap_or(revision.0);
                 self.dirty.insert(Entity::Agent(key));
                 agent::evolve(&mut self.work, revision, at, event);
             }

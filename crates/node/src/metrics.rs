@@ -39,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) dispatches: Counter,
     pub(crate) rebuilds: Counter,
     pub(crate) agents: Gauge,
+    pub(crate) last_backup: Gauge,
+    backups: Family<Outcome, Counter>,
     open: Gauge,
     ended: Family<State, Counter>,
     activities: Family<State, Gauge>,
@@ -59,6 +61,8 @@ impl Metrics {
             dispatches: Counter::default(),
             rebuilds: Counter::default(),
             agents: Gauge::default(),
+            last_backup: Gauge::default(),
+            backups: Family::default(),
             open: Gauge::default(),
             ended: Family::default(),
             activities: Family::default(),
@@ -96,6 +100,13 @@ impl Metrics {
             "rebuilds",
             "Times state was rebuilt after the journal failed",
             self.rebuilds.clone(),
+        );
+        registry.register("backups", "Backups, by outcome", self.backups.clone());
+        registry.register_with_unit(
+            "last_backup_timestamp",
+            "When the last complete backup began, since the Unix epoch; 0 before the first",
+            Unit::Seconds,
+            self.last_backup.clone(),
         );
         registry.register("agents_connected", "Connected agents", self.agents.clone());
         registry.register(
@@ -140,6 +151,10 @@ impl Metrics {
                 self.ended.get_or_create(&State { state: state.as_str() }).inc_by(count);
             }
         }
+    }
+
+    pub(crate) fn backup(&self, outcome: &'static str) {
+        self.backups.get_or_create(&Outcome { outcome }).inc();
     }
 
     pub(crate) fn result(&self, outcome: &'static str) {

@@ -12,14 +12,16 @@
 
 mod batch;
 mod driver;
+mod export;
 mod handle;
 mod projector;
-mod recover;
+pub(crate) mod recover;
 mod writer;
 
 pub(crate) use batch::{AgentAnswer, Responder, RunEvent};
+pub(crate) use export::Export;
 pub(crate) use handle::{Partition, Unavailable};
-pub(crate) use projector::LogPiece;
+pub(crate) use projector::{CHECKPOINT_FORMAT, LogPiece};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
+    pub(crate) holds: export::BackupHolds,
 }
 
 /// Opens the partition in a data directory: loads the checkpoint, replays the journal's tail, and
@@ -60,6 +63,7 @@ pub(crate) fn start(
         hub,
         metrics,
         store,
+        holds: export::BackupHolds::default(),
     };
     driver::start(shared, journal)
 }

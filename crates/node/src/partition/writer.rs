@@ -23,6 +23,8 @@ pub(super) enum WriterMessage {
     Batch(Box<Batch>),
     /// A checkpoint up to here is durable.
     Trim(Position),
+    /// Look at the journal between two appends.
+    Look(Box<dyn FnOnce(&FileJournal) + Send>),
     /// Give the journal back.
     Stop,
 }
@@ -54,12 +56,16 @@ impl Writer {
                     }
                     let _ = self.driver.send(Message::WriterIdle);
                 }
+                WriterMessage::Trim(position) if self.shared.holds.journal.held() => {
+                    tracing::debug!(%position, "a backup reads the journal, so it is trimmed at a later checkpoint");
+                }
                 WriterMessage::Trim(position) => {
                     if let Err(error) = runtime.block_on(self.journal.trim(position)) {
                         tracing::warn!(%position, "cannot trim the journal, which keeps growing until it can be: {error}");
                     }
                     self.measure();
                 }
+                WriterMessage::Look(look) => look(&self.journal),
                 WriterMessage::Stop => break,
             }
         }
