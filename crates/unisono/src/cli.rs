@@ -7,7 +7,9 @@ use clap_complete::Shell;
 use unisono_client::{Client, ClientOptions};
 
 use crate::bench::BenchArgs;
-use crate::commands::{act, agent, apply, delete, demo, dev, get, history, list, logs, server, start, watch};
+use crate::commands::{
+    act, agent, apply, backup, delete, demo, dev, get, history, journal, list, logs, restore, server, start, watch,
+};
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
 
@@ -106,6 +108,12 @@ pub(crate) enum Command {
     Fail(act::FailArgs),
     /// Show what the activities of an orchestration logged
     Logs(logs::LogsArgs),
+    /// Back up a running server to a file, or verify such a file
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup
+    Restore(restore::RestoreArgs),
+    /// Look into the journal of a data directory, without its server
+    Journal(journal::JournalArgs),
     /// Measure what this machine can do
     Bench(BenchCommand),
     /// Print a completion script for a shell
