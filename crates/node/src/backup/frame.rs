@@ -87,7 +87,8 @@ impl FrameWriter {
         }
     }
 
-    fn wrote(&mut self, bytes: &[u8]) {
+    /// The frame that was made last has been written.
+    pub(super) fn wrote(&mut self, bytes: &[u8]) {
         self.total.update(bytes);
         self.offset += bytes.len() as u64;
     }
@@ -97,10 +98,11 @@ impl FrameWriter {
         format!("{:032x}", self.total.digest128())
     }
 
-    /// The next frame, the first one behind the header. Content of 4 GiB and more does not fit.
-    pub(super) fn frame(&mut self, kind: Kind, content: &[u8]) -> io::Result<Vec<u8>> {
+    /// The next frame, the first one behind the header. Content of 4 GiB and more does not fit. It counts when it
+    /// [has been written](Self::wrote).
+    pub(super) fn frame(&self, kind: Kind, content: &[u8]) -> io::Result<Vec<u8>> {
         let mut bytes = if self.offset == 0 { header() } else { Vec::new() };
-        self.wrote(&bytes);
+        let offset = self.offset + bytes.len() as u64;
         let packed = lz4_flex::block::compress(content);
         let (encoding, stored) = if packed.len() < content.len() {
             (1, packed.as_slice())
@@ -112,10 +114,9 @@ impl FrameWriter {
         frame.extend_from_slice(&[kind.code(), encoding, 0, 0]);
         frame.extend_from_slice(&length(stored)?.to_le_bytes());
         frame.extend_from_slice(&length(content)?.to_le_bytes());
-        frame.extend_from_slice(&head_check(&frame, self.offset).to_le_bytes());
-        frame.extend_from_slice(&xxh3_64_with_seed(stored, self.offset).to_le_bytes());
+        frame.extend_from_slice(&head_check(&frame, offset).to_le_bytes());
+        frame.extend_from_slice(&xxh3_64_with_seed(stored, offset).to_le_bytes());
         frame.extend_from_slice(stored);
-        self.wrote(&frame);
         bytes.append(&mut frame);
         Ok(bytes)
     }

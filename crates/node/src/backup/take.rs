@@ -31,7 +31,7 @@ pub(crate) enum TakeError {
     #[error("the reader has gone")]
     Gone,
     #[error(
-        "nothing was read of it for {} seconds; read faster, write to a file first, or allow more with stallSeconds",
+        "nothing was read of it for {} s; read faster, write to a file first, or allow more with stallSeconds",
         .0.as_secs()
     )]
     Stalled(Duration),
@@ -257,8 +257,11 @@ struct Output {
 impl Output {
     fn frame(&mut self, kind: Kind, content: &[u8]) -> Result<(), TakeError> {
         let frame = self.frames.frame(kind, content).map_err(TakeError::Frame)?;
+        let frame = Bytes::from(frame);
+        self.send(frame.clone())?;
+        self.frames.wrote(&frame);
         self.bytes += frame.len() as u64;
-        self.send(frame.into())
+        Ok(())
     }
 
     fn frame_unless_empty(&mut self, kind: Kind, content: &[u8]) -> Result<(), TakeError> {

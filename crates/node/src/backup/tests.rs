@@ -58,7 +58,9 @@ impl Made {
     }
 
     fn frame(&mut self, kind: Kind, content: &[u8]) {
-        self.bytes.extend(self.writer.frame(kind, content).unwrap());
+        let frame = self.writer.frame(kind, content).unwrap();
+        self.writer.wrote(&frame);
+        self.bytes.extend(frame);
     }
 
     fn batches(&mut self, batches: &[(u64, u64)]) {
