@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::oneshot;
-use unisono_journal::{FileBatches, FileJournal, Position};
+use unisono_journal::{FileBatches, FileJournal, Journal, JournalError, Position};
 use unisono_store::{Checkpoint, StoreSnapshot};
 
 use super::handle::{Partition, Unavailable};
@@ -48,6 +48,17 @@ pub(crate) struct BackupHolds {
     pub(crate) journal: Holds,
     /// Files beside journal and store.
     pub(crate) files: Holds,
+}
+
+impl BackupHolds {
+    /// Trims a journal that nobody reads; leaves one alone that somebody does.
+    pub(crate) async fn trim(&self, journal: &mut impl Journal, before: Position) -> Result<(), JournalError> {
+        if self.journal.held() {
+            tracing::debug!(%before, "a backup reads the journal, so it is trimmed at a later checkpoint");
+            return Ok(());
+        }
+        journal.trim(before).await
+    }
 }
 
 /// Everything that a restored server needs, as of one instant.
@@ -100,5 +111,39 @@ impl Partition {
         });
         let _ = self.writer.send(WriterMessage::Look(look));
         receiver.await.map_err(|_| Unavailable::Lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+    use unisono_journal::{Epoch, FileOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_journal_is_not_trimmed_while_a_backup_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = FileJournal::new(FileOptions {
+            dir: dir.path().join("journal"),
+            segment_bytes: 4096,
+        });
+        let mut end = journal.open(Epoch::new(1)).await.unwrap();
+        for _ in 0..8 {
+            end = journal.append(end, Bytes::from(vec![7; 2000])).await.unwrap();
+        }
+        let holds = BackupHolds::default();
+        let (first, second) = (holds.journal.hold(2).unwrap(), holds.journal.hold(2).unwrap());
+        assert!(holds.journal.hold(2).is_none());
+        let mut reading = journal.batches(Position::START);
+        reading.next().unwrap().unwrap();
+        drop(first);
+        holds.trim(&mut journal, end).await.unwrap();
+        assert_eq!(journal.first_position(), Position::START);
+        assert_eq!(reading.map(Result::unwrap).count(), 7);
+        drop(second);
+        holds.trim(&mut journal, end).await.unwrap();
+        assert!(journal.first_position() > Position::START);
     }
 }

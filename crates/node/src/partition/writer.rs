@@ -56,11 +56,9 @@ impl Writer {
                     }
                     let _ = self.driver.send(Message::WriterIdle);
                 }
-                WriterMessage::Trim(position) if self.shared.holds.journal.held() => {
-                    tracing::debug!(%position, "a backup reads the journal, so it is trimmed at a later checkpoint");
-                }
                 WriterMessage::Trim(position) => {
-                    if let Err(error) = runtime.block_on(self.journal.trim(position)) {
+                    let trimmed = self.shared.holds.trim(&mut self.journal, position);
+                    if let Err(error) = runtime.block_on(trimmed) {
                         tracing::warn!(%position, "cannot trim the journal, which keeps growing until it can be: {error}");
                     }
                     self.measure();
