@@ -1,43 +1,51 @@
 //! What a backup is made of: the store at one instant, and the journal from its checkpoint on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
-use unisono_journal::{FileBatches, FileJournal, Journal, JournalError, Position};
+use unisono_journal::{FileBatches, FileJournal, Position};
 use unisono_store::{Checkpoint, StoreSnapshot};
 
 use super::handle::{Partition, Unavailable};
 use super::writer::WriterMessage;
 
-/// Something that must not be removed while anybody reads it.
+/// Things that must not be removed while somebody reads them.
 ///
-/// Whoever removes things asks [`Holds::held`] right before, after it is durable that nothing refers to them any more.
-/// Then a reader that takes a hold, and looks for references after that, never misses what it finds a reference to.
+/// A removal happens between two holds or not at all: who takes a hold, and looks for references after that, finds
+/// everything that they refer to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Holds(Arc<AtomicUsize>);
+pub(crate) struct Holds(Arc<Mutex<usize>>);
 
 impl Holds {
-    /// Whether nothing may be removed now. Asking again later is up to whoever asks.
-    pub(crate) fn held(&self) -> bool {
-        self.0.load(Ordering::SeqCst) > 0
+    /// Removes, unless somebody holds it: then nothing happens, and trying again later is up to the caller.
+    pub(crate) fn remove<T>(&self, remove: impl FnOnce() -> T) -> Option<T> {
+        let holders = self.lock();
+        (*holders == 0).then(remove)
     }
 
-    /// Forbids to remove anything; `None` when as many do so already.
+    /// Forbids to remove anything, when a removal under way is done; `None` when as many do so already.
     pub(crate) fn hold(&self, at_most: usize) -> Option<Hold> {
-        let more = |holders: usize| (holders < at_most).then_some(holders + 1);
-        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
-        Some(Hold(Arc::clone(&self.0)))
+        let mut holders = self.lock();
+        if *holders >= at_most {
+            return None;
+        }
+        *holders += 1;
+        Some(Hold(self.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        // A panic in here leaves the count right.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Hold(Arc<AtomicUsize>);
+pub(crate) struct Hold(Holds);
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        *self.0.lock() -= 1;
     }
 }
 
@@ -46,19 +54,9 @@ impl Drop for Hold {
 pub(crate) struct BackupHolds {
     /// Segments of the journal. Trimming is left out while they are held; the next checkpoint makes up for it.
     pub(crate) journal: Holds,
-    /// Files beside journal and store.
+    /// Files beside journal and store. Whoever deletes one that something in the store may still refer to does so with
+    /// [`Holds::remove`].
     pub(crate) files: Holds,
-}
-
-impl BackupHolds {
-    /// Trims a journal that nobody reads; leaves one alone that somebody does.
-    pub(crate) async fn trim(&self, journal: &mut impl Journal, before: Position) -> Result<(), JournalError> {
-        if self.journal.held() {
-            tracing::debug!(%before, "a backup reads the journal, so it is trimmed at a later checkpoint");
-            return Ok(());
-        }
-        journal.trim(before).await
-    }
 }
 
 /// Everything that a restored server needs, as of one instant.
@@ -118,32 +116,35 @@ impl Partition {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use bytes::Bytes;
-    use unisono_journal::{Epoch, FileOptions};
+    use unisono_journal::{Epoch, FileOptions, Journal as _};
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_journal_is_not_trimmed_while_a_backup_reads_it() {
+    #[test]
+    fn a_journal_is_not_trimmed_while_a_backup_reads_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut journal = FileJournal::new(FileOptions {
             dir: dir.path().join("journal"),
             segment_bytes: 4096,
         });
-        let mut end = journal.open(Epoch::new(1)).await.unwrap();
+        let mut end = runtime.block_on(journal.open(Epoch::new(1))).unwrap();
         for _ in 0..8 {
-            end = journal.append(end, Bytes::from(vec![7; 2000])).await.unwrap();
+            end = runtime
+                .block_on(journal.append(end, Bytes::from(vec![7; 2000])))
+                .unwrap();
         }
-        let holds = BackupHolds::default();
-        let (first, second) = (holds.journal.hold(2).unwrap(), holds.journal.hold(2).unwrap());
-        assert!(holds.journal.hold(2).is_none());
+        let holds = Holds::default();
+        let (first, second) = (holds.hold(2).unwrap(), holds.hold(2).unwrap());
+        assert!(holds.hold(2).is_none());
         let mut reading = journal.batches(Position::START);
         reading.next().unwrap().unwrap();
         drop(first);
-        holds.trim(&mut journal, end).await.unwrap();
+        assert!(holds.remove(|| runtime.block_on(journal.trim(end))).is_none());
         assert_eq!(journal.first_position(), Position::START);
         assert_eq!(reading.map(Result::unwrap).count(), 7);
         drop(second);
-        holds.trim(&mut journal, end).await.unwrap();
+        assert!(holds.remove(|| runtime.block_on(journal.trim(end))).is_some());
         assert!(journal.first_position() > Position::START);
     }
 }
