@@ -61,6 +61,17 @@ pub enum ReplayError {
         /// The hash of the state that the checkpoint and the journal's end lead to.
         loaded: String,
     },
+    /// The store shows what is not in the journal.
+    #[error(
+        "the store shows revision {row}, and the journal ends with {last}: it has lost events, or they do not belong \
+         together; restore the data directory from a backup"
+    )]
+    StoreAhead {
+        /// The last event that a row has seen.
+        row: Revision,
+        /// The last event in the journal.
+        last: u64,
+    },
     /// The store and the journal tell different things of a run.
     #[error(
         "the event at revision {revision} is not the same in the store's history and in the journal: the store, or this \
@@ -213,6 +224,12 @@ impl Source {
         load(store, &mut state)?;
         state.loaded(revision);
         let events = fold(&mut state, self.batches(Position::new(checkpoint.position)), to)?;
+        if newest > state.revision {
+            return Err(ReplayError::StoreAhead {
+                row: newest,
+                last: state.revision.0,
+            });
+        }
         Ok(replayed(&state, Some(revision), events))
     }
 }
