@@ -17,6 +17,7 @@ use unisono_model::ids::Revision;
 use unisono_model::name::Name;
 use unisono_model::trace::TraceContext;
 
+use crate::backup::BackupDownload;
 use crate::error::ClientError;
 use crate::query::{OrchestrationFilter, PageRequest, Query, segment, with_query};
 use crate::request::{self, Repeat, install_crypto_provider};
@@ -357,6 +358,21 @@ impl Client {
     /// As every method: see [`ClientError`].
     pub async fn openapi(&self) -> Result<String, ClientError> {
         self.text("/openapi.json").await
+    }
+
+    /// Takes a backup of everything the server has, while it goes on.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] when too many backups are being taken; and as every method.
+    pub async fn backup(&self) -> Result<BackupDownload, ClientError> {
+        let request = self
+            .inner
+            .http
+            .post(format!("{}/api/v1/system/backup", self.inner.server));
+        Ok(BackupDownload {
+            server: self.inner.server.clone(),
+            response: self.send(request, Repeat::Never).await?,
+        })
     }
 
     // ---- how requests are sent

@@ -20,6 +20,7 @@
 //! What is safe to repeat is repeated: reads, and starts that bring their own id, when the connection fails; a few
 //! times, with a short backoff. Everything else is sent once.
 
+mod backup;
 mod client;
 mod error;
 mod query;
@@ -27,6 +28,7 @@ mod request;
 mod sse;
 mod watch;
 
+pub use backup::BackupDownload;
 pub use client::{Client, ClientOptions, DefinitionFamily};
 pub use error::ClientError;
 pub use query::{OrchestrationFilter, PageRequest};

@@ -93,6 +93,22 @@ impl BatchWriter {
         start..self.bytes()
     }
 
+    /// Adds the events of a whole batch as they stand there; false, and nothing is added, when they are not the next
+    /// ones or are of another format.
+    ///
+    /// # Errors
+    /// [`CodecError`] when it is no batch that this program understands.
+    pub fn extend(&mut self, batch: &[u8]) -> Result<bool, CodecError> {
+        let mut decoder = Decoder::new(batch);
+        let header = read_header(&mut decoder)?;
+        let fits = header.format == BATCH_FORMAT && header.first.0 == self.first.0 + self.count;
+        if fits {
+            self.bytes.extend_from_slice(&batch[decoder.position()..]);
+            self.count += header.count;
+        }
+        Ok(fits)
+    }
+
     /// Where the next event will stand; see [`BatchWriter::truncate`].
     #[must_use]
     pub fn end(&self) -> BatchEnd {
@@ -171,24 +187,46 @@ pub struct Recorded {
 /// [`CodecError`] when it is of a newer format or cannot be read.
 pub fn read_batch(bytes: &[u8]) -> Result<Vec<Recorded>, CodecError> {
     let mut decoder = Decoder::new(bytes);
-    let found = decoder.u8()?;
-    if found > BATCH_FORMAT {
-        return Err(CodecError::NewerFormat { found });
-    }
-    let first = decoder.u64()?;
-    let count = decoder.u64()?;
+    let Header { first, count, .. } = read_header(&mut decoder)?;
     (0..count)
         .map(|index| {
             let start = decoder.position();
             let (at, event) = read_event(&mut decoder)?;
             Ok(Recorded {
-                revision: Revision(first + index),
+                revision: Revision(first.0 + index),
                 at,
                 event,
                 range: start..decoder.position(),
             })
         })
         .collect()
+}
+
+struct Header {
+    format: u8,
+    first: Revision,
+    count: u64,
+}
+
+fn read_header(decoder: &mut Decoder<'_>) -> Result<Header, CodecError> {
+    let format = decoder.u8()?;
+    if format > BATCH_FORMAT {
+        return Err(CodecError::NewerFormat { found: format });
+    }
+    Ok(Header {
+        format,
+        first: Revision(decoder.u64()?),
+        count: decoder.u64()?,
+    })
+}
+
+/// The revision of the first event of a batch, and how many it holds.
+///
+/// # Errors
+/// [`CodecError`] when it is of a newer format or cannot be read.
+pub fn batch_range(bytes: &[u8]) -> Result<(Revision, u64), CodecError> {
+    let header = read_header(&mut Decoder::new(bytes))?;
+    Ok((header.first, header.count))
 }
 
 fn read_event(decoder: &mut Decoder<'_>) -> Result<(Timestamp, Event), minicbor::decode::Error> {

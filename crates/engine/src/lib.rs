@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod codec;
 pub mod definition;
+pub mod hash;
 pub mod orchestration;
 pub mod payload;
 pub mod snapshot;
@@ -354,13 +355,7 @@ impl State {
                 );
             }
             Event::Agent(event) => {
-                let key = match event {
-                    AgentEvent::Joined { .. } => revision.0,
-                    AgentEvent::Rejoined { agent, .. }
-                    | AgentEvent::Disconnected { agent, .. }
-                    | AgentEvent::Gone { agent, .. }
-                    | AgentEvent::CreditsChanged { agent, .. } => *agent,
-                };
+                let key = event.agent().unwrap_or(revision.0);
                 self.dirty.insert(Entity::Agent(key));
                 agent::evolve(&mut self.work, revision, at, event);
             }

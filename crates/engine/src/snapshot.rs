@@ -196,6 +196,22 @@ fn bytes(row: &impl Encode<()>) -> Vec<u8> {
     minicbor::to_vec(row).unwrap_or_default()
 }
 
+/// The row of a definition.
+pub(crate) fn definition(namespace: &Name, kind: Kind, type_name: &Name, versions: &Versions) -> Vec<u8> {
+    bytes(&definition_row(namespace, kind, type_name, versions))
+}
+
+/// The last event that a row has seen.
+///
+/// # Errors
+/// [`LoadError::Malformed`] when it cannot be read.
+pub fn row_revision(row: &[u8]) -> Result<Revision, LoadError> {
+    let mut decoder = minicbor::Decoder::new(row);
+    decoder.array()?;
+    decoder.u64()?;
+    Ok(Revision(decoder.u64()?))
+}
+
 fn definition_row(namespace: &Name, kind: Kind, type_name: &Name, versions: &Versions) -> DefinitionRow {
     DefinitionRow {
         key: versions.key.0,
@@ -305,7 +321,7 @@ impl State {
                 .definitions
                 .all()
                 .find(|(_, _, _, versions)| versions.key.0 == key)
-                .map(|(namespace, kind, name, versions)| bytes(&definition_row(namespace, kind, name, versions))),
+                .map(|(namespace, kind, name, versions)| definition(namespace, kind, name, versions)),
         }
     }
 

@@ -16,7 +16,7 @@ mod lock;
 mod position;
 
 pub use error::{AppendError, Corruption, Damage, JournalError};
-pub use file::{CutTail, FileJournal, FileOptions, MAX_BATCH_BYTES};
+pub use file::{CutTail, FileBatches, FileJournal, FileOptions, MAX_BATCH_BYTES};
 pub use journal::Journal;
 pub use lock::{DataDirLock, LockError};
 pub use position::{Epoch, Position};

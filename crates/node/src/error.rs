@@ -53,6 +53,17 @@ pub enum NodeError {
         /// The first position that the journal still has.
         first: u64,
     },
+    /// Events are missing between two batches, or between the checkpoint and the journal.
+    #[error(
+        "the journal goes on with revision {found} where {expected} is due, so journal and store do not belong together; \
+         restore the data directory from a backup"
+    )]
+    RevisionGap {
+        /// The revision that follows what was read before.
+        expected: u64,
+        /// The revision found.
+        found: u64,
+    },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}; is another server running there? choose another address with --listen")]
     Listen {

@@ -4,11 +4,13 @@
 //! taking work, lets what is under way become durable, writes a checkpoint, and returns.
 
 mod api;
+pub mod backup;
 mod error;
 mod hub;
 mod limits;
 mod metrics;
 mod partition;
+pub mod replay;
 mod sessions;
 mod trace;
 
@@ -214,6 +216,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.settings.agent_grace_ms,
         stopping: CancellationToken::new(),
+        data_directory: options.data_directory.clone().into(),
     }))
 }
 

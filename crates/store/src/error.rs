@@ -33,6 +33,14 @@ pub enum StoreError {
         /// The store's directory.
         dir: PathBuf,
     },
+    /// Rows that are to be imported belong to a part of the store that this release does not have.
+    #[error(
+        "the rows are of keyspace {name:?}, which this release does not know; use the release that wrote them, or a newer one"
+    )]
+    UnknownKeyspace {
+        /// The keyspace.
+        name: String,
+    },
     /// An earlier write failed, so no more are accepted.
     #[error(
         "an earlier write to the store failed and it accepts no more; check the disk (space, errors), then restart"

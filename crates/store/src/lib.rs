@@ -7,8 +7,9 @@
 //!
 //! A [`Batch`] collects writes; [`Store::commit`] applies one atomically, without a sync; and
 //! [`Store::commit_checkpoint`] makes everything before it durable. [`Store::list`] answers the lists that people
-//! filter, newest run first.
+//! filter, newest run first. A [`StoreSnapshot`] has all rows as they were at one instant, for a backup.
 
+mod backup;
 mod batch;
 mod commit;
 mod error;
@@ -19,6 +20,7 @@ mod row;
 mod store;
 mod token;
 
+pub use backup::{StoreImport, StoreSnapshot, StoredRow};
 pub use batch::Batch;
 pub use error::StoreError;
 pub use key::{EntityKind, RunKey};

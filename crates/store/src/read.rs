@@ -124,7 +124,7 @@ impl Store {
     }
 }
 
-fn row(guard: Guard) -> Result<(Bytes, Bytes), StoreError> {
+pub(crate) fn row(guard: Guard) -> Result<(Bytes, Bytes), StoreError> {
     let (key, value) = guard.into_inner()?;
     Ok((key.into(), value.into()))
 }

@@ -53,7 +53,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    fn encode(self) -> [u8; 20] {
+    pub(crate) fn encode(self) -> [u8; 20] {
         let mut bytes = [0; 20];
         bytes[..8].copy_from_slice(&self.position.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.revision.to_be_bytes());
@@ -61,7 +61,7 @@ impl Checkpoint {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let what = "the checkpoint";
         Ok(Self {
             position: key::number(bytes.get(..8).unwrap_or_default(), what)?,
@@ -100,18 +100,11 @@ impl Store {
             create(&options)?;
         }
         let inner = open_inner(&options)?;
-        let found = match inner.meta.get(META_FORMAT)? {
-            Some(bytes) => read_u32(&bytes, "the format of the store")?,
+        match inner.meta.get(META_FORMAT)? {
+            Some(bytes) => check_format(&options.dir, &bytes)?,
             None => {
                 return Err(StoreError::damaged("the format of the store", "it is missing"));
             }
-        };
-        if found > FORMAT {
-            return Err(StoreError::NewerFormat {
-                dir: options.dir,
-                found,
-                known: FORMAT,
-            });
         }
         Ok(Self(Arc::new(inner)))
     }
@@ -147,6 +140,19 @@ impl Store {
     pub fn size_bytes(&self) -> u64 {
         self.0.database.disk_space().unwrap_or(0)
     }
+}
+
+/// Refuses a format that a newer release wrote.
+pub(crate) fn check_format(dir: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let found = read_u32(bytes, "the format of the store")?;
+    if found > FORMAT {
+        return Err(StoreError::NewerFormat {
+            dir: dir.to_owned(),
+            found,
+            known: FORMAT,
+        });
+    }
+    Ok(())
 }
 
 /// Whether `dir` holds a store; false when it is absent or empty.

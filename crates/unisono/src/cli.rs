@@ -9,7 +9,8 @@ use unisono_model::trace::TraceContext;
 
 use crate::bench::BenchArgs;
 use crate::commands::{
-    act, agent, apply, delete, demo, dev, get, history, list, log_level, logs, server, start, watch,
+    act, agent, apply, backup, delete, demo, dev, get, history, journal, list, log_level, logs, restore, server, start,
+    watch,
 };
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
@@ -121,6 +122,12 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     /// Show or change what a running server logs
     LogLevel(log_level::LogLevelArgs),
+    /// Back up a running server to a file, or verify such a file
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup
+    Restore(restore::RestoreArgs),
+    /// Look into the journal of a data directory, without its server
+    Journal(journal::JournalArgs),
     /// Measure what this machine can do
     Bench(BenchCommand),
     /// Print a completion script for a shell

@@ -8,6 +8,8 @@ use unisono_agent::{AgentError, BuildError};
 use unisono_client::ClientError;
 use unisono_model::api::Problem;
 use unisono_node::NodeError;
+use unisono_node::backup::BackupError;
+use unisono_node::replay::ReplayError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -121,6 +123,18 @@ impl From<ClientError> for Failure {
 
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
+        Self::work(with_causes(&error))
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        Self::work(with_causes(&error))
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
         Self::work(with_causes(&error))
     }
 }

@@ -84,3 +84,17 @@ pub enum AgentEvent {
         concurrency: u32,
     },
 }
+
+impl AgentEvent {
+    /// The key of the agent it is about; none when it is a new one, whose key is the revision of the event.
+    #[must_use]
+    pub fn agent(&self) -> Option<u64> {
+        match self {
+            Self::Joined { .. } => None,
+            Self::Rejoined { agent, .. }
+            | Self::Disconnected { agent, .. }
+            | Self::Gone { agent, .. }
+            | Self::CreditsChanged { agent, .. } => Some(*agent),
+        }
+    }
+}

@@ -404,6 +404,7 @@ impl World {
         assert_eq!(folded.now, self.sim.state.now);
         let recovered = self.storage.recover(&self.sim);
         assert_same("recovered", &live, &fingerprint(&recovered, &known));
+        assert_eq!([folded.hash(), recovered.hash()], [self.sim.state.hash(); 2]);
     }
 
     /// Lets everything that is open come to its end.

@@ -69,8 +69,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use futures_core::Stream;
 
+use self::{batches::Batches, log::Log, segment::failed};
 pub use self::{frame::MAX_BATCH_BYTES, log::CutTail};
-use self::{log::Log, segment::failed};
 use crate::{
     AppendError, DataDirLock, Epoch, Journal, JournalError, Position,
     disk::{Disk, RealDisk},
@@ -119,6 +119,12 @@ impl FileJournal {
         self.log.cut_tail()
     }
 
+    /// The same as [`Journal::read`], to be read on another thread while this one goes on appending. What it is yet to
+    /// read must not be trimmed.
+    pub fn batches(&self, from: Position) -> FileBatches {
+        FileBatches(self.log.read(from))
+    }
+
     fn lock(&mut self) -> Result<(), JournalError> {
         if self.lock.is_none() {
             let disk = self.log.disk();
@@ -126,6 +132,18 @@ impl FileJournal {
             self.lock = Some(DataDirLock::acquire_file(&disk.path(""), "journal.lock")?);
         }
         Ok(())
+    }
+}
+
+/// The batches of a [`FileJournal`] from some position up to the end at the time of the call, each with its position. It
+/// ends after its first error.
+pub struct FileBatches(Batches<RealDisk>);
+
+impl Iterator for FileBatches {
+    type Item = Result<(Position, Bytes), JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
     }
 }
 

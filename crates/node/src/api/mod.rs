@@ -1,6 +1,7 @@
 //! The HTTP API: routes, bodies and errors.
 
 mod agents;
+mod backup;
 mod definitions;
 mod extract;
 mod link;
@@ -12,6 +13,7 @@ mod start;
 mod system;
 mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -47,6 +49,7 @@ pub(crate) struct ApiState {
     pub(crate) heartbeat_ms: u64,
     pub(crate) grace_ms: u64,
     pub(crate) stopping: CancellationToken,
+    pub(crate) data_directory: Arc<Path>,
 }
 
 /// The largest request body, in bytes.
@@ -93,6 +96,7 @@ pub(crate) fn router(api: Api) -> Router {
             "/api/v1/system/log",
             get(system::log_levels).put(system::set_log_levels),
         )
+        .route("/api/v1/system/backup", post(backup::take))
         .route("/healthz", get(system::healthz))
         .route("/readyz", get(system::readyz))
         .route("/metrics", get(system::metrics))

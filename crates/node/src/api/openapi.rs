@@ -31,6 +31,7 @@ use utoipa::OpenApi;
         super::orchestrations::fail,
         super::agents::list,
         super::agents::connect,
+        super::backup::take,
         super::system::healthz,
         super::system::readyz,
         super::system::metrics,

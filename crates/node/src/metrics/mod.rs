@@ -75,6 +75,9 @@ pub(crate) struct Metrics {
     checkpoint_seconds: Histogram,
     pub(crate) journal_bytes: Gauge,
     pub(crate) rebuilds: Counter,
+    /// When the last complete backup began, in seconds since the Unix epoch.
+    pub(crate) last_backup: Gauge,
+    backups: ByWord<2>,
     /// What agents send.
     pub(crate) from_agents: Traffic,
     /// What agents are sent.
@@ -167,6 +170,20 @@ impl Metrics {
                 ("rebuilds", "Times that state was rebuilt after the journal failed"),
                 None,
                 Counter::default(),
+            ),
+            last_backup: registered(
+                it,
+                (
+                    "last_backup_timestamp",
+                    "When the last complete backup began, since the Unix epoch; 0 before the first",
+                ),
+                Some(Unit::Seconds),
+                Gauge::default(),
+            ),
+            backups: by_word(
+                it,
+                ("backups", "Backups, by outcome"),
+                ("outcome", ["complete", "failed"]),
             ),
             from_agents: Traffic {
                 frames: frames_in,
@@ -296,6 +313,12 @@ impl Metrics {
             events: self.durable.load(Ordering::Relaxed).saturating_sub(checkpoint.revision),
             age_seconds: checkpoint.at.elapsed().as_secs_f64(),
         }
+    }
+
+    /// A backup has ended.
+    pub(crate) fn backup(&self, complete: bool) {
+        let [completed, failed] = &self.backups;
+        if complete { completed } else { failed }.inc();
     }
 
     /// The OpenMetrics text.

@@ -79,6 +79,8 @@ pub(super) fn start(shared: Shared, journal: FileJournal) -> Result<Partition, N
         definitions: Arc::clone(&definitions),
         projector: projector.clone(),
         store: shared.store.clone(),
+        writer: writer.clone(),
+        holds: shared.holds.clone(),
         ended,
     };
     let mut parts = Parts {
@@ -278,6 +280,7 @@ impl Driver {
             }
             if self.stopping && self.batch.is_empty() && !self.writer_busy && self.checkpoint.under_way.is_none() {
                 let _ = parts.writer.send(WriterMessage::Stop);
+                tracing::info!(revision = %self.state.revision, hash = %self.state.hash(), "the state at the end");
                 return match self.writer_thread.join() {
                     Ok((_, Ok(()))) => Ok(()),
                     Ok((_, Err(error))) => Err(format!("the journal failed while the server stopped: {error}")),

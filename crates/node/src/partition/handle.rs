@@ -15,7 +15,9 @@ use unisono_store::{Store, StoreError};
 
 use super::batch::Responder;
 use super::driver::Message;
+use super::export::BackupHolds;
 use super::projector::{Projection, ProjectorHandle};
+use super::writer::WriterMessage;
 
 /// Commands that may wait to be decided before new work from outside is refused.
 const MAX_WAITING: usize = 16_384;
@@ -52,6 +54,8 @@ pub(crate) struct Partition {
     pub(super) definitions: Arc<ArcSwap<Definitions>>,
     pub(super) projector: ProjectorHandle,
     pub(super) store: Store,
+    pub(super) writer: Sender<WriterMessage>,
+    pub(super) holds: BackupHolds,
     /// The error that ended the partition, or `Some(None)` when it has stopped as asked.
     pub(super) ended: watch::Receiver<Option<Option<String>>>,
 }

@@ -12,14 +12,16 @@
 
 mod batch;
 mod driver;
+mod export;
 mod handle;
 mod projector;
-mod recover;
+pub(crate) mod recover;
 mod writer;
 
 pub(crate) use batch::{AgentAnswer, Responder, RunEvent};
+pub(crate) use export::Export;
 pub(crate) use handle::{Partition, Unavailable};
-pub(crate) use projector::LogPiece;
+pub(crate) use projector::{CHECKPOINT_FORMAT, LogPiece};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) traces: Traces,
     pub(crate) store: Store,
+    pub(crate) holds: export::BackupHolds,
 }
 
 /// Opens the partition in a data directory: loads the checkpoint, replays the journal's tail, and
@@ -63,6 +66,7 @@ pub(crate) fn start(
         metrics,
         traces,
         store,
+        holds: export::BackupHolds::default(),
     };
     driver::start(shared, journal)
 }

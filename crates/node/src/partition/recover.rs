@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use std::pin::pin;
-use unisono_engine::codec::read_batch;
+use unisono_engine::codec::{Recorded, read_batch};
 use unisono_engine::snapshot::Entity;
 use unisono_engine::{Effect, State};
 use unisono_journal::{Epoch, FileJournal, Journal, Position};
@@ -85,7 +85,7 @@ fn discard_rows(store: &Store) -> Result<(), NodeError> {
 
 /// Rows were written at different moments; whatever they show of a definition, an agent or a run
 /// is complete. Runs come last, because they refer to the others.
-fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
+pub(crate) fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
     for runs in [false, true] {
         for row in store.entities()? {
             let (kind, key, bytes) = row?;
@@ -103,9 +103,22 @@ fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// A batch begins with the event after the last one that was folded.
+pub(crate) fn follows(last: Revision, recorded: &[Recorded]) -> Result<(), NodeError> {
+    let (expected, found) = (last.next(), recorded.first().map(|first| first.revision));
+    match found {
+        Some(found) if found != expected => Err(NodeError::RevisionGap {
+            expected: expected.0,
+            found: found.0,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Folds a batch, and projects it again: the store may have lost what it had of it.
 fn replay(state: &mut State, bytes: bytes::Bytes, projector: &ProjectorHandle) -> Result<u64, NodeError> {
     let recorded = read_batch(&bytes)?;
+    follows(state.revision, &recorded)?;
     let count = recorded.len() as u64;
     let (mut effects, mut run_events) = (Vec::new(), Vec::new());
     for it in recorded {

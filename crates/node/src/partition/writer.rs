@@ -23,6 +23,8 @@ pub(super) enum WriterMessage {
     Batch(Box<Batch>),
     /// A checkpoint up to here is durable.
     Trim(Position),
+    /// Look at the journal between two appends.
+    Look(Box<dyn FnOnce(&FileJournal) + Send>),
     /// Give the journal back.
     Stop,
 }
@@ -55,11 +57,18 @@ impl Writer {
                     let _ = self.driver.send(Message::WriterIdle);
                 }
                 WriterMessage::Trim(position) => {
-                    if let Err(error) = runtime.block_on(self.journal.trim(position)) {
-                        tracing::warn!(%position, "cannot trim the journal, which keeps growing until it can be: {error}");
+                    let trim = || runtime.block_on(self.journal.trim(position));
+                    match self.shared.holds.journal.remove(trim) {
+                        Some(Err(error)) => tracing::warn!(
+                            %position,
+                            "cannot trim the journal, which keeps growing until it can be: {error}"
+                        ),
+                        Some(Ok(())) => {}
+                        None => tracing::debug!(%position, "a backup reads the journal; a later checkpoint trims it"),
                     }
                     self.measure();
                 }
+                WriterMessage::Look(look) => look(&self.journal),
                 WriterMessage::Stop => break,
             }
         }

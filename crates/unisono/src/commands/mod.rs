@@ -3,15 +3,19 @@
 pub(crate) mod act;
 pub(crate) mod agent;
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod get;
 pub(crate) mod history;
+pub(crate) mod journal;
 pub(crate) mod list;
 pub(crate) mod log_level;
 pub(crate) mod logs;
 mod payload;
+pub(crate) mod replay;
+pub(crate) mod restore;
 pub(crate) mod server;
 pub(crate) mod start;
 pub(crate) mod watch;
@@ -46,6 +50,9 @@ pub(crate) async fn run(cli: Cli, log: LogLevels) -> Result<(), Failure> {
         Command::Fail(args) => act::fail(args, &global).await,
         Command::Logs(args) => logs::run(args, &global).await,
         Command::LogLevel(args) => log_level::run(args, &global).await,
+        Command::Backup(args) => backup::run(args, &global).await,
+        Command::Restore(args) => restore::run(args, &global).await,
+        Command::Journal(args) => journal::run(args, &global),
         Command::Bench(bench) => bench.run(global.output),
         Command::Completions { shell } => completions(shell),
     }

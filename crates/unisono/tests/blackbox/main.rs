@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod chaos;
 mod examples;
 mod guides;

@@ -1,7 +1,8 @@
 //! Checkpoints whose rows were written at different moments, and that a crash cuts short.
 
 use unisono_engine::agent::{AgentCommand, AgentKey, SessionId};
-use unisono_engine::snapshot::Entity;
+use unisono_engine::codec::{BatchWriter, FinishedBatch, batch_range, read_batch};
+use unisono_engine::snapshot::{Entity, row_revision};
 use unisono_engine::{Effect, State};
 use unisono_model::ids::Revision;
 
@@ -34,6 +35,7 @@ fn recovered(sim: &Sim, base: Revision, rows: &[&(Entity, Vec<u8>)]) -> (State, 
     let seen = [&sim.state, &state].map(|state| fingerprint(state, &known));
     assert_same("recovered", &seen[0], &seen[1]);
     assert_eq!(state.now, sim.state.now);
+    assert_eq!(state.hash(), sim.state.hash());
     (state, effects)
 }
 
@@ -151,4 +153,61 @@ fn a_run_whose_definition_is_missing_is_an_error_that_names_both() {
         error.to_string(),
         "run r needs version 1 of orchestration definition \"single\", which the checkpoint does not hold in a form that this program can run"
     );
+}
+
+#[test]
+fn every_event_changes_the_hash_and_a_refusal_does_not() {
+    let mut sim = sim();
+    sim.join("i", &["work"], 1);
+    sim.start("r", "single", 1).unwrap();
+    let token = only(&mut sim).token;
+    let running = sim.state.hash();
+    assert!(sim.cancel("nobody").is_err());
+    assert_eq!(sim.state.hash(), running);
+    sim.complete(token).unwrap();
+    let (mut folded, mut seen) = (State::new(sim.settings), std::collections::BTreeSet::new());
+    let mut events = 0;
+    for it in sim.journal.iter().flat_map(|batch| read_batch(batch).unwrap()) {
+        folded.evolve(it.revision, it.at, &it.event, &mut Vec::new());
+        seen.insert(folded.hash().to_string());
+        events += 1;
+    }
+    assert_eq!(seen.len(), events);
+    assert_eq!(folded.hash(), sim.state.hash());
+}
+
+#[test]
+fn batches_that_follow_each_other_can_be_joined_and_no_others() {
+    let mut sim = sim();
+    sim.start("r", "single", 1).unwrap();
+    sim.start("s", "single", 1).unwrap();
+    let mut joined = BatchWriter::new(Revision(1));
+    for batch in &sim.journal {
+        assert!(joined.extend(batch).unwrap());
+    }
+    assert!(!joined.extend(&sim.journal[0]).unwrap());
+    let FinishedBatch { bytes, start, .. } = joined.finish();
+    let bytes = &bytes[start..];
+    let events = |bytes: &[u8]| -> Vec<_> {
+        let read = read_batch(bytes).unwrap();
+        read.into_iter().map(|it| (it.revision, it.at, it.event)).collect()
+    };
+    let apart: Vec<_> = sim.journal.iter().flat_map(|batch| events(batch)).collect();
+    assert_eq!(events(bytes), apart);
+    assert_eq!(batch_range(bytes).unwrap(), (Revision(1), apart.len() as u64));
+}
+
+#[test]
+fn a_row_says_which_event_it_has_seen_last() {
+    let mut sim = sim();
+    sim.join("i", &["work"], 1);
+    sim.start("r", "single", 1).unwrap();
+    let started = sim.state.revision;
+    for (entity, row) in rows(&mut sim.state) {
+        let seen = row_revision(&row).unwrap();
+        match entity {
+            Entity::Run(key) => assert_eq!((seen, seen.0), (started, key)),
+            Entity::Agent(key) | Entity::Definition(key) => assert_eq!(seen.0, key),
+        }
+    }
 }

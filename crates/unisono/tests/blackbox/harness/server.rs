@@ -61,6 +61,7 @@ impl ServerSetup {
     pub(crate) fn start(self) -> Server {
         let mut server = Server {
             site: Arc::new(Site::new()),
+            folder: "data".to_owned(),
             port: ports::free(),
             setup: self,
             child: None,
@@ -106,12 +107,24 @@ impl Recovery {
 /// A server on a port and a data directory that stay the same when it is restarted. Killed when dropped.
 pub(crate) struct Server {
     site: Arc<Site>,
+    folder: String,
     port: u16,
     setup: ServerSetup,
     child: Option<Child>,
 }
 
 impl Server {
+    /// One on another folder of the same site and on the same port, to be started when this one is gone.
+    pub(crate) fn successor(&self, folder: &str) -> Self {
+        Self {
+            site: Arc::clone(&self.site),
+            folder: folder.to_owned(),
+            port: self.port,
+            setup: self.setup.clone(),
+            child: None,
+        }
+    }
+
     /// One with the usual setup.
     pub(crate) fn start() -> Self {
         ServerSetup::default().start()
@@ -126,7 +139,7 @@ impl Server {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.site.path("data")
+        self.site.path(&self.folder)
     }
 
     /// A client of the default namespace.
