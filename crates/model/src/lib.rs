@@ -12,6 +12,7 @@ pub mod path;
 pub mod plan;
 pub mod problem;
 pub mod protocol;
+pub mod rollout;
 pub mod schema;
 mod states;
 pub mod trace;

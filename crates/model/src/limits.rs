@@ -35,3 +35,19 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_LABEL_VALUE_BYTES: usize = 256;
 /// Bytes of an error's or a reason's text that is kept.
 pub const MAX_REASON_BYTES: usize = 16 * KIB;
+/// Bytes of the name of an entity.
+pub const MAX_ENTITY_NAME_BYTES: usize = 256;
+/// Bytes of the name of a group of targets.
+pub const MAX_GROUP_NAME_BYTES: usize = 256;
+/// Bytes of the name of a target.
+pub const MAX_TARGET_NAME_BYTES: usize = 512;
+/// Bytes of a version that is rolled out.
+pub const MAX_VERSION_BYTES: usize = 256;
+/// Bytes of a target's message that are kept; the rest is cut off.
+pub const MAX_MESSAGE_BYTES: usize = KIB;
+/// Targets that one report may name.
+pub const MAX_REPORTED_TARGETS: usize = 100_000;
+/// Targets of one entity.
+pub const MAX_TARGETS: usize = 4_000_000;
+/// Waves of one plan.
+pub const MAX_WAVES: usize = 64;

@@ -1,8 +1,5 @@
 //! The states of orchestrations and activities, and the words for them.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 /// The state of an orchestration.
@@ -123,20 +120,20 @@ pub struct UnknownState {
 
 macro_rules! state_text {
     ($state:ty) => {
-        impl fmt::Display for $state {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $state {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $state {
-            type Err = UnknownState;
+        impl ::std::str::FromStr for $state {
+            type Err = $crate::states::UnknownState;
 
-            fn from_str(text: &str) -> Result<Self, UnknownState> {
+            fn from_str(text: &str) -> Result<Self, $crate::states::UnknownState> {
                 Self::ALL
                     .into_iter()
                     .find(|state| state.as_str() == text)
-                    .ok_or_else(|| UnknownState {
+                    .ok_or_else(|| $crate::states::UnknownState {
                         given: text.to_owned(),
                         known: Self::ALL.map(Self::as_str).join(", "),
                     })
@@ -144,5 +141,6 @@ macro_rules! state_text {
         }
     };
 }
+pub(crate) use state_text;
 state_text!(OrchestrationState);
 state_text!(ActivityState);
