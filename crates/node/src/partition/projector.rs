@@ -152,6 +152,9 @@ impl Projector {
     fn durable(&mut self, durable: Durable) -> Result<Option<(Position, Revision)>, StoreError> {
         let checkpoint = durable.checkpoint;
         self.collected.durable(durable);
+        if self.collected.since.is_none() {
+            self.projected.fetch_max(self.collected.revision.0, Ordering::Release);
+        }
         if checkpoint.is_none() && self.collected.bytes < COLLECT_BYTES {
             return Ok(None);
         }
@@ -208,6 +211,9 @@ impl Collected {
 
     fn durable(&mut self, durable: Durable) {
         self.revision = self.revision.max(durable.revision);
+        if durable.run_events.is_empty() && durable.effects.is_empty() && durable.rows.is_empty() {
+            return;
+        }
         self.touch(durable.body.len());
         let body = self.bodies.len();
         self.bodies.push(durable.body);

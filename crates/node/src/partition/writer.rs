@@ -148,8 +148,7 @@ impl Writer {
             CheckpointMark::Ends(revision) => self.checkpoint_from.take().map(|position| (position, revision)),
             CheckpointMark::None => None,
         };
-        let nothing =
-            batch.run_events.is_empty() && projected.is_empty() && batch.rows.is_empty() && checkpoint.is_none();
+        let nothing = body.is_empty() && projected.is_empty() && batch.rows.is_empty() && checkpoint.is_none();
         if nothing {
             return;
         }
