@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use unisono_client::{Client, ClientOptions};
 use unisono_model::trace::TraceContext;
 
-use crate::bench::BenchArgs;
+use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs};
 use crate::commands::{
     act, agent, apply, backup, delete, demo, dev, get, history, journal, list, log_level, logs, restore, server, start,
     watch,
@@ -160,13 +160,22 @@ pub(crate) struct BenchCommand {
 enum BenchWhat {
     /// Orchestrations from start to end, every step durable
     Orchestrations(BenchArgs),
+    /// One orchestration of very many activities
+    Large(LargeArgs),
+    /// Very many open orchestrations, and a restart with them
+    Open(OpenArgs),
+    /// A server with nothing to do
+    Idle(IdleArgs),
 }
 
 impl BenchCommand {
     /// Measures, and prints the figures in this format.
     pub(crate) fn run(self, output: Format) -> Result<(), Failure> {
         match self.what {
-            BenchWhat::Orchestrations(args) => crate::bench::orchestrations(BenchArgs { output, ..args }),
+            BenchWhat::Orchestrations(args) => bench::orchestrations(BenchArgs { output, ..args }),
+            BenchWhat::Large(args) => bench::large(LargeArgs { output, ..args }),
+            BenchWhat::Open(args) => bench::open(OpenArgs { output, ..args }),
+            BenchWhat::Idle(args) => bench::idle(IdleArgs { output, ..args }),
         }
     }
 }

@@ -32,26 +32,31 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to a server such as `http://127.0.0.1:7717`.
+    /// Connects to a server such as `http://127.0.0.1:7717`. With `wait`, every start is answered when its run has ended,
+    /// or after that time.
     ///
     /// # Errors
     /// [`Failure::Work`] when that does not work.
-    pub(super) async fn open(url: &str, namespace: &Name, patience: Duration) -> Result<Self, Failure> {
+    pub(super) async fn open(url: &str, namespace: &Name, wait: Option<Duration>) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::work(format!("cannot connect to {url}: {error}"));
         let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let stream = TcpStream::connect(&host).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
         tokio::spawn(connection);
-        let seconds = patience.as_secs();
+        let waits = wait.map_or_else(String::new, |wait| format!("?waitSeconds={}", wait.as_secs()));
         Ok(Self {
             requests,
             host,
-            path: format!("/api/v1/namespaces/{namespace}/orchestrations?waitSeconds={seconds}"),
+            path: format!("/api/v1/namespaces/{namespace}/orchestrations{waits}"),
         })
     }
 
-    async fn start(&mut self, request: &StartRequest) -> Result<StartResponse, Failure> {
+    /// Starts one orchestration.
+    ///
+    /// # Errors
+    /// [`Failure::Work`] with what the server said.
+    pub(super) async fn start(&mut self, request: &StartRequest) -> Result<StartResponse, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::work(format!("a start failed: {error}"));
         let body = serde_json::to_vec(request).map_err(|error| failed(&error))?;
         let request = Request::post(&self.path)
@@ -84,14 +89,7 @@ impl Starter {
     /// # Errors
     /// [`Failure::Work`] when it cannot be started, or does not complete in time.
     pub(super) async fn run(&mut self, type_name: &str, patience: Duration) -> Result<(), Failure> {
-        let request = StartRequest {
-            id: None,
-            r#type: type_name.to_owned(),
-            version: None,
-            correlation_id: None,
-            input: None,
-            labels: std::collections::BTreeMap::new(),
-        };
+        let request = request(type_name);
         let response = match self {
             Self::Http(connection) => connection.start(&request).await?,
             Self::Direct { node, namespace } => node
@@ -107,5 +105,17 @@ impl Starter {
             response.id,
             patience.as_secs()
         )))
+    }
+}
+
+/// A start without an id and an input.
+pub(super) fn request(type_name: &str) -> StartRequest {
+    StartRequest {
+        id: None,
+        r#type: type_name.to_owned(),
+        version: None,
+        correlation_id: None,
+        input: None,
+        labels: std::collections::BTreeMap::new(),
     }
 }

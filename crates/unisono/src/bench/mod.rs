@@ -3,7 +3,16 @@
 //! Each bench starts servers and agents of its own on a fresh data directory, measures, and throws the data away. A
 //! figure that misses a target is still a figure: only a bench that could not be carried out fails.
 
+mod idle;
+mod large;
 mod load;
+mod open;
 mod orchestrations;
+mod system;
+mod target;
+mod waiting;
 
+pub(crate) use idle::{IdleArgs, idle};
+pub(crate) use large::{LargeArgs, large};
+pub(crate) use open::{OpenArgs, open};
 pub(crate) use orchestrations::{BenchArgs, orchestrations};

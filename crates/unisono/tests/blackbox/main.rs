@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backup;
+mod benches;
 mod chaos;
 mod examples;
 mod guides;
