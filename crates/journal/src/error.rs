@@ -128,6 +128,26 @@ pub enum Damage {
         /// Where the log goes on.
         later: Position,
     },
+    /// The last frame fails its checksum or is not there, and it was durable.
+    #[error("no intact frame stands there, yet everything before position {durable} was durable")]
+    Lost {
+        /// How far the journal reached for certain.
+        durable: Position,
+    },
+    /// The last frame fails its checksum because of a single bit.
+    #[error("one bit of the frame is wrong, bit {bit} of byte {byte} of the file, and all else of it is there")]
+    FlippedBit {
+        /// The byte in the segment file.
+        byte: u64,
+        /// The bit, counted from the lowest.
+        bit: u8,
+    },
+    /// There is a mark, and no segment.
+    #[error("the journal reached position {position}, and no segment file is there")]
+    NoSegments {
+        /// How far the journal reached for certain.
+        position: Position,
+    },
     /// The segment's header fails its checksum or is not one.
     #[error("the segment header is not intact")]
     Header,

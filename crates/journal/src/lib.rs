@@ -5,7 +5,7 @@
 //! writer whose position is not the journal's is refused: that is the only fence, and it needs no clock.
 //!
 //! [`FileJournal`] is the backend for one machine; [`mod@file`] describes its format. [`DataDirLock`] keeps two processes from
-//! sharing a data directory. [`disk_speed`] measures what the disk can do, to print beside what the server does.
+//! sharing a data directory. [`inspect`] looks at a journal that need not be intact. [`disk_speed`] measures what the disk can do, to print beside what the server does.
 
 mod disk;
 pub mod disk_speed;
@@ -16,7 +16,7 @@ mod lock;
 mod position;
 
 pub use error::{AppendError, Corruption, Damage, JournalError};
-pub use file::{CutTail, FileBatches, FileJournal, FileOptions, MAX_BATCH_BYTES};
+pub use file::{CutTail, FileBatches, FileJournal, FileOptions, MAX_BATCH_BYTES, inspect};
 pub use journal::Journal;
 pub use lock::{DataDirLock, LockError};
 pub use position::{Epoch, Position};

@@ -53,6 +53,8 @@ impl Place for Dir {
         let last = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
         let file = OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(&[0; 512], last - 600).unwrap();
+        // As if the power had failed before anybody could say that it was durable.
+        fs::remove_file(self.journal_dir().join("journal.mark")).unwrap();
         true
     }
 }

@@ -224,6 +224,17 @@ impl FaultyDisk {
         failed
     }
 
+    /// The same, with those of the unsynced sectors of a file that `reaches` names in their last state, and no others.
+    pub(crate) fn power_cycle_leaving(&self, name: &str, reaches: impl Fn(usize) -> bool) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let inode = state.inode(name).unwrap();
+        state.inodes[inode].dirty.retain(|sector, _| reaches(*sector));
+        state.inodes[inode].sync();
+        drop(guard);
+        self.power_cycle();
+    }
+
     /// The power goes, and comes again without faults.
     pub(crate) fn power_cycle(&self) {
         let mut guard = self.state();
@@ -298,6 +309,10 @@ impl Disk for FaultyDisk {
             disk: self.clone(),
             inode: state.inode(name)?,
         })
+    }
+
+    fn open_to_read(&self, name: &str) -> io::Result<FaultyFile> {
+        self.open(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

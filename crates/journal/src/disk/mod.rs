@@ -18,6 +18,8 @@ pub(crate) trait Disk: Clone + Send + Sync + 'static {
     /// Makes an empty file, in place of one that has this name.
     fn create(&self, name: &str) -> io::Result<Self::File>;
     fn open(&self, name: &str) -> io::Result<Self::File>;
+    /// The same for who may not, or must not, write to it.
+    fn open_to_read(&self, name: &str) -> io::Result<Self::File>;
     /// Renames a file, in place of one that has the new name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;

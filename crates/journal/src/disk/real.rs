@@ -48,6 +48,10 @@ impl Disk for RealDisk {
         OpenOptions::new().read(true).write(true).open(self.dir.join(name))
     }
 
+    fn open_to_read(&self, name: &str) -> io::Result<File> {
+        File::open(self.dir.join(name))
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.dir.join(from), self.dir.join(to))
     }

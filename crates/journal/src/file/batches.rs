@@ -111,7 +111,7 @@ fn refusal<D: Disk>(reader: &mut SegmentReader<D>, from: Position, at: Position,
         }
         damaged = place;
     }
-    reader.corruption(damaged, Damage::Frame { later: end })
+    reader.corruption(damaged, Damage::Frame { later: end }).into()
 }
 
 impl<D: Disk> Iterator for Batches<D> {

@@ -94,8 +94,24 @@ impl Head {
 
     /// Whether `frame`, the whole of it, is what was written.
     pub(crate) fn verifies(&self, journal: &JournalId, frame: &[u8]) -> bool {
-        checksum(journal, frame) == self.checksum
+        self.difference(journal, frame) == 0
     }
+
+    /// The bits in which the checksum that `frame`, the whole of it, should have differs from the one that it has.
+    pub(crate) fn difference(&self, journal: &JournalId, frame: &[u8]) -> u32 {
+        checksum(journal, frame) ^ self.checksum
+    }
+}
+
+/// A frame whose checksum holds.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) epoch: Epoch,
+    pub(crate) position: Position,
+    pub(crate) payload: &'a [u8],
+    /// Where the next frame stands.
+    pub(crate) end: Position,
 }
 
 /// Bytes that a frame with this payload takes.

@@ -7,6 +7,8 @@ use uuid::Uuid;
 use super::{
     batches::Batches,
     frame::{self, JournalId, Kind, MAX_BATCH_BYTES},
+    inspect::cut_tail,
+    mark::Mark,
     scan::{Layout, scan},
     segment::{HEADER_BYTES, Header, SEAL_BYTES, Segment, failed},
     spare::{self, Spare, Spares},
@@ -24,8 +26,9 @@ const BUFFER_BYTES: usize = 4 << 20;
 
 /// An unfinished write that was found at the end of the journal, and cut.
 ///
-/// It is the batch that was being appended when the process or the machine went down, and had not been acknowledged. The one
-/// other cause that looks the same is damage to the very last batch.
+/// It is the batch that was being appended when the process or the machine went down, and had not been acknowledged. One
+/// other cause looks the same: damage of more than a bit to the very last batch, after a power loss that has also taken back
+/// the mark that it was durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CutTail {
     /// The segment file.
@@ -54,6 +57,7 @@ struct Writer<F> {
     segments: VecDeque<Segment>,
     active: Active<F>,
     end: Position,
+    mark: Mark<F>,
     buffer: Vec<u8>,
 }
 
@@ -123,15 +127,15 @@ impl<D: Disk> Log<D> {
             segments,
             active,
             end: segment.start,
+            mark: Mark::put(&self.disk, journal, segment.start),
             buffer: Vec::new(),
         })
     }
 
     /// Makes everything that was found durable, and what stands behind it zero.
     fn repair(&mut self, layout: Layout) -> Result<Writer<D::File>, JournalError> {
-        let Layout {
-            journal, epoch, end, ..
-        } = layout;
+        let Layout { journal, epoch, .. } = layout;
+        let end = layout.end.position;
         let mut buffer = Vec::new();
         self.sync_names()?;
         if let [.., sealed, last] = layout.segments.as_slice() {
@@ -150,17 +154,14 @@ impl<D: Disk> Log<D> {
             segment,
         };
         repair_tail(&active, &layout).map_err(|source| failed("repair", &self.disk, &segment.name(), source))?;
-        self.cut = layout.torn.then(|| CutTail {
-            segment: self.disk.path(&segment.name()),
-            offset: segment.offset_of(end),
-            position: end,
-        });
+        self.cut = layout.end.torn.then(|| cut_tail(&self.disk, &layout.end));
         Ok(Writer {
             journal,
             epoch,
             segments: layout.segments.into(),
             active,
             end,
+            mark: Mark::put(&self.disk, journal, end),
             buffer,
         })
     }
@@ -260,8 +261,11 @@ impl<D: Disk> Log<D> {
     pub(crate) fn read(&self, from: Position) -> Batches<D> {
         let found = match &self.writer {
             Some(writer) => Ok((writer.segments.iter().copied().collect(), writer.end)),
-            None => scan(&self.disk)
-                .map(|layout| layout.map_or((Vec::new(), Position::START), |found| (found.segments, found.end))),
+            None => scan(&self.disk).map(|layout| {
+                layout.map_or((Vec::new(), Position::START), |found| {
+                    (found.segments, found.end.position)
+                })
+            }),
         };
         Batches::new(self.disk.clone(), found, from)
     }
@@ -281,8 +285,25 @@ impl<D: Disk> Log<D> {
         self.cut.as_ref()
     }
 
+    /// Makes the mark durable, so that not even a power loss makes damage look like an unfinished write.
+    pub(crate) fn settle(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.mark.settle();
+        }
+    }
+
+    pub(crate) fn mark_failure(&self) -> Option<&std::io::Error> {
+        self.writer.as_ref().and_then(|writer| writer.mark.failure())
+    }
+
     pub(crate) fn disk(&self) -> &D {
         &self.disk
+    }
+}
+
+impl<D: Disk> Drop for Log<D> {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 
@@ -293,6 +314,7 @@ impl<F: DiskFile> Writer<F> {
             epoch,
             active: Active { segment, file },
             end,
+            mark,
             buffer,
             ..
         } = self;
@@ -302,6 +324,7 @@ impl<F: DiskFile> Writer<F> {
         file.sync()
             .map_err(|source| failed("sync", disk, &segment.name(), source))?;
         *end = end.plus(buffer.len() as u64);
+        mark.advance(*end);
         if buffer.len() > BUFFER_BYTES {
             *buffer = Vec::new();
         }
@@ -373,11 +396,11 @@ fn seal<D: Disk>(
 fn repair_tail<F: DiskFile>(active: &Active<F>, layout: &Layout) -> std::io::Result<()> {
     let Active { segment, file } = active;
     if let Some(last) = layout.last_frame {
-        let mut frame = vec![0; (layout.end.get() - last.get()) as usize];
+        let mut frame = vec![0; (layout.end.position.get() - last.get()) as usize];
         file.read_exact_at(segment.offset_of(last), &mut frame)?;
         file.write_all_at(segment.offset_of(last), &frame)?;
     }
-    for range in &layout.leftovers {
+    for range in &layout.end.leftovers {
         spare::zero(file, range.clone(), &AtomicBool::new(false))?;
     }
     file.sync()

@@ -3,7 +3,8 @@
 //! # Files
 //!
 //! A journal is a directory of **segments**, named by the position at which they start (`00000000000000000000.segment`),
-//! of **spares** (`*.spare`) that wait to become segments, and of `journal.lock`, which keeps a second process out.
+//! of **spares** (`*.spare`) that wait to become segments, of `journal.mark`, which says how far the journal reached for
+//! certain (64 bytes; `mark.rs` has them), and of `journal.lock`, which keeps a second process out.
 //! All numbers are little-endian, all checksums CRC-32C.
 //!
 //! A segment starts with a header of 512 bytes, which no append ever rewrites:
@@ -49,15 +50,20 @@
 //! Sectors of 512 bytes are written whole or not at all; which of those that were not synced reach the disk is anybody's
 //! guess. Since every frame before the last was synced before the next was written, only the last can be unfinished, with
 //! nothing intact behind it; then it is cut. Damage with an intact frame, or a segment, behind it is not a crash's doing, and
-//! refused. Damage to the very last frame cannot be told from an unfinished write; a position past the end that a checkpoint
-//! remembers tells it, as [`JournalError::BeyondEnd`].
+//! refused. So is damage to the last frame when the mark says that it was durable, or when it lacks nothing but one bit. The
+//! mark follows each append without a sync of its own: the death of the process does not take it back, and a power loss at
+//! most the last seconds of it. Damage of more than a bit to the very last frame, before a power loss that takes back the
+//! mark as well, remains the one kind that cannot be told from an unfinished write.
 //!
 //! After a failed sync, memory and disk may differ without the operating system knowing. So the journal refuses every append
 //! until it is opened again; and opening writes the last frame anew, and zeros behind it, and syncs, before it answers.
 
 mod batches;
+mod flip;
 mod frame;
+pub mod inspect;
 mod log;
+mod mark;
 mod scan;
 mod segment;
 mod spare;
@@ -117,6 +123,18 @@ impl FileJournal {
     /// The unfinished write that the last [`Journal::open`] found and cut, for the operator to know.
     pub fn cut_tail(&self) -> Option<&CutTail> {
         self.log.cut_tail()
+    }
+
+    /// Makes known for good how far the journal has reached, if that is not so already: one more sync. Whoever appends says
+    /// this when there is nothing more to append for a while; dropping the journal says it as well.
+    pub fn settle(&mut self) {
+        self.log.settle();
+    }
+
+    /// Why the mark of how far the journal has reached cannot be written, if it cannot. The journal works without, and
+    /// damage to its very last batch is then taken for an unfinished write.
+    pub fn mark_failure(&self) -> Option<&std::io::Error> {
+        self.log.mark_failure()
     }
 
     /// The same as [`Journal::read`], to be read on another thread while this one goes on appending. What it is yet to

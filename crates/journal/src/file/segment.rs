@@ -4,7 +4,7 @@ use std::{io, ops::Range};
 
 use uuid::Uuid;
 
-use super::frame::{self, ALIGNMENT, HEAD_BYTES, Head, JournalId, Kind};
+use super::frame::{self, ALIGNMENT, Frame, HEAD_BYTES, Head, JournalId};
 use crate::{
     Corruption, Damage, Epoch, JournalError, Position,
     disk::{Disk, DiskFile},
@@ -80,6 +80,15 @@ impl Header {
         bytes
     }
 
+    /// What is known of a header that cannot be read.
+    fn lost(journal: JournalId, segment: Segment) -> Self {
+        Self {
+            journal,
+            segment,
+            epoch: Epoch::default(),
+        }
+    }
+
     fn decode(bytes: &[u8]) -> Result<Self, Damage> {
         Self::parse(bytes).ok_or(Damage::Header).and_then(|(version, header)| {
             let supported = VERSION;
@@ -107,16 +116,6 @@ impl Header {
     }
 }
 
-/// A frame whose checksum holds.
-#[derive(Debug)]
-pub(crate) struct Frame<'a> {
-    pub(crate) kind: Kind,
-    pub(crate) epoch: Epoch,
-    pub(crate) payload: &'a [u8],
-    /// Where the next frame stands.
-    pub(crate) end: Position,
-}
-
 /// What stands behind the last frame of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
@@ -136,36 +135,51 @@ pub(crate) struct SegmentReader<D: Disk> {
 impl<D: Disk> SegmentReader<D> {
     /// Opens the segment whose name states this start.
     pub(crate) fn open(disk: &D, start: Position) -> Result<Self, JournalError> {
+        Ok(Self::open_as_it_is(disk, start, None)?.map_err(|(corruption, _)| corruption)?)
+    }
+
+    /// The same, with what can be read of a segment that is damaged. The frames of one without a header can be, when it is
+    /// known which journal it belongs to.
+    pub(crate) fn open_as_it_is(
+        disk: &D,
+        start: Position,
+        journal: Option<JournalId>,
+    ) -> Result<Result<Self, (Corruption, Option<Self>)>, JournalError> {
         let name = segment_name(start);
-        let damaged = |damage| Corruption {
+        let failed = |source| failed("read", disk, &name, source);
+        let mut window = disk.open_to_read(&name).and_then(Window::new).map_err(failed)?;
+        let header = window.get(0, HEADER_BYTES).map_err(failed)?;
+        let header = Header::decode(header.unwrap_or_default());
+        let found = window.length;
+        let whole = Segment { start, bytes: found };
+        let (damage, header) = match header {
+            Ok(header) if header.segment.start != start => {
+                let start = header.segment.start;
+                (Damage::Renamed { start }, None)
+            }
+            Ok(header) if found < header.segment.bytes => {
+                let expected = header.segment.bytes;
+                let cut = Header {
+                    segment: whole,
+                    ..header
+                };
+                (Damage::Truncated { found, expected }, Some(cut))
+            }
+            Ok(header) => {
+                let disk = disk.clone();
+                return Ok(Ok(Self { disk, header, window }));
+            }
+            Err(Damage::Header) => (Damage::Header, journal.map(|journal| Header::lost(journal, whole))),
+            Err(damage) => (damage, None),
+        };
+        let corruption = Corruption {
             segment: disk.path(&name),
             offset: 0,
             position: start,
             damage,
         };
-        let failed = |source| failed("read", disk, &name, source);
-        let mut window = disk.open(&name).and_then(Window::new).map_err(failed)?;
-        let read = window.get(0, HEADER_BYTES).map_err(failed)?;
-        let header = Header::decode(read.unwrap_or_default()).map_err(damaged)?;
-        if header.segment.start != start {
-            return Err(damaged(Damage::Renamed {
-                start: header.segment.start,
-            })
-            .into());
-        }
-        let expected = header.segment.bytes;
-        if window.length < expected {
-            return Err(damaged(Damage::Truncated {
-                found: window.length,
-                expected,
-            })
-            .into());
-        }
-        Ok(Self {
-            disk: disk.clone(),
-            header,
-            window,
-        })
+        let disk = disk.clone();
+        Ok(Err((corruption, header.map(|header| Self { disk, header, window }))))
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -188,6 +202,17 @@ impl<D: Disk> SegmentReader<D> {
         Ok(head.is_some())
     }
 
+    /// The bytes from this position on, as many as there are up to `most`.
+    pub(crate) fn up_to(&mut self, at: Position, most: u64) -> Result<&[u8], JournalError> {
+        let Self { disk, header, window } = self;
+        let offset = header.segment.offset_of(at);
+        let length = most.min(window.length.saturating_sub(offset));
+        window
+            .get(offset, length)
+            .map(Option::unwrap_or_default)
+            .map_err(|source| failed("read", disk, &header.segment.name(), source))
+    }
+
     /// Looks through what stands at and behind `at`, where no intact frame stands.
     pub(crate) fn tail(&mut self, at: Position) -> Result<Tail, JournalError> {
         let Self { disk, header, window } = self;
@@ -196,17 +221,14 @@ impl<D: Disk> SegmentReader<D> {
             .map_err(|source| failed("read", disk, &header.segment.name(), source))
     }
 
-    /// The error for damage at a position of this segment.
-    pub(crate) fn corruption(&self, at: Position, damage: Damage) -> JournalError {
-        let segment = self.disk.path(&self.header.segment.name());
-        let offset = self.header.segment.offset_of(at);
+    /// Damage at a position of this segment.
+    pub(crate) fn corruption(&self, at: Position, damage: Damage) -> Corruption {
         Corruption {
-            segment,
-            offset,
+            segment: self.disk.path(&self.header.segment.name()),
+            offset: self.header.segment.offset_of(at),
             position: at,
             damage,
         }
-        .into()
     }
 }
 
@@ -272,6 +294,7 @@ impl<F: DiskFile> Window<F> {
         Ok(head.verifies(&header.journal, frame).then(|| Frame {
             kind: head.kind,
             epoch: head.epoch,
+            position: at,
             payload: &frame[HEAD_BYTES..][..head.payload_bytes],
             end: at.plus(length),
         }))

@@ -32,6 +32,12 @@ pub(super) async fn recover(
     if let Some(cut) = journal.cut_tail() {
         tracing::warn!("an unfinished write at the end of the journal was cut: {cut:?}");
     }
+    if let Some(error) = journal.mark_failure() {
+        tracing::warn!(
+            "the mark of how far the journal has reached cannot be written, so damage to its very last batch would be taken \
+             for an unfinished write: {error}"
+        );
+    }
     let mut state = State::new(shared.settings);
     let checkpoint = shared.store.checkpoint()?;
     if let Some(checkpoint) = checkpoint {

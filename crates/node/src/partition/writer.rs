@@ -1,11 +1,11 @@
 //! The thread that makes batches durable, and only then lets anything out.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use unisono_engine::Effect;
 use unisono_engine::codec::{BatchWriter, FinishedBatch};
 use unisono_engine::definition::Definitions;
@@ -40,6 +40,9 @@ pub(super) struct Writer {
     pub(super) checkpoint_from: Option<Position>,
 }
 
+/// How long nothing is appended before the journal makes known for good how far it has reached.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
+
 impl Writer {
     /// Runs until told to stop, or until an append fails. Gives the journal back either way.
     pub(super) fn run(
@@ -47,13 +50,28 @@ impl Writer {
         runtime: &tokio::runtime::Runtime,
         messages: &Receiver<WriterMessage>,
     ) -> (FileJournal, Result<(), AppendError>) {
-        while let Ok(message) = messages.recv() {
+        let mut settled = true;
+        loop {
+            let next = match settled {
+                true => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                false => messages.recv_timeout(SETTLE_AFTER),
+            };
+            let message = match next {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.journal.settle();
+                    settled = true;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             match message {
                 WriterMessage::Batch(batch) => {
                     let appended = runtime.block_on(self.append(*batch));
                     if let Err(error) = appended {
                         return (self.journal, Err(error));
                     }
+                    settled = false;
                     let _ = self.driver.send(Message::WriterIdle);
                 }
                 WriterMessage::Trim(position) => {

@@ -66,6 +66,8 @@ impl Case {
         self.epoch += self.random.below(2) as u64;
         loop {
             match log.open(Epoch::new(self.epoch)) {
+                // The mark is all that could not be written.
+                Ok(_) if self.disk.is_down() => self.disk.power_cycle(),
                 Ok(end) => {
                     self.compare(log);
                     return end;

@@ -1,7 +1,11 @@
 //! Damage that no crash can do is refused, with its place, and never served.
 
 use super::*;
-use crate::{Corruption, Damage, disk::Disk, file::frame::frame_bytes};
+use crate::{
+    Corruption, Damage,
+    disk::{Disk, DiskFile},
+    file::{frame::frame_bytes, mark},
+};
 
 /// Several segments, the last of which holds several batches.
 const SIZES: [usize; 14] = [900, 0, 1, 400, 1200, 800, 5000, 30, 700, 2000, 1500, 3, 64, 200];
@@ -56,6 +60,95 @@ fn a_flipped_bit_before_the_last_batch_is_refused_with_segment_and_offset() {
     assert_eq!(batches(open, Position::START).unwrap(), appended);
 }
 
+/// The mark says that it was durable: a process that ends, however it does, leaves it behind.
+#[test]
+fn a_flipped_bit_in_the_last_batch_is_refused_with_segment_and_offset() {
+    for orderly in [true, false] {
+        let (disk, appended) = journal_of(&SIZES[..3]);
+        let mut log = log_on(&disk);
+        let at = log.open(Epoch::new(1)).unwrap();
+        let batch = Random::new(5).bytes(700);
+        log.append(at, &batch).unwrap();
+        if orderly {
+            drop(log);
+            disk.power_cycle();
+        } else {
+            std::mem::forget(log);
+        }
+        let (name, offset) = place(&disk, at);
+        for bit in (0..frame_bytes(batch.len()) as u64 * 8).step_by(11) {
+            disk.flip(&name, offset + bit / 8, (bit % 8) as u32);
+            let found = damage_found(&disk);
+            assert_eq!((found.offset, found.position), (offset, at), "bit {bit}");
+            assert!(matches!(found.damage, Damage::Lost { .. }), "{found}");
+            disk.flip(&name, offset + bit / 8, (bit % 8) as u32);
+        }
+        let served = batches(&log_on(&disk), Position::START).unwrap();
+        assert_eq!(served, [appended, vec![(at, batch)]].concat());
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_batch_is_refused_even_when_the_mark_is_gone() {
+    let (disk, appended) = journal_of(&[10, 700]);
+    disk.remove(mark::NAME).unwrap();
+    let (at, batch) = appended.last().unwrap();
+    let (name, offset) = place(&disk, *at);
+    for bit in (0..frame_bytes(batch.len()) as u64 * 8).step_by(11) {
+        disk.flip(&name, offset + bit / 8, (bit % 8) as u32);
+        let found = damage_found(&disk);
+        let expected = Damage::FlippedBit {
+            byte: offset + bit / 8,
+            bit: (bit % 8) as u8,
+        };
+        assert_eq!((found.offset, found.damage), (offset, expected));
+        disk.flip(&name, offset + bit / 8, (bit % 8) as u32);
+    }
+}
+
+#[test]
+fn a_last_batch_that_is_gone_altogether_is_missed() {
+    let (disk, appended) = journal_of(&[10, 700, 900]);
+    let (at, batch) = appended.last().unwrap();
+    let (name, offset) = place(&disk, *at);
+    let zeros = vec![0; frame_bytes(batch.len())];
+    disk.open(&name).unwrap().write_all_at(offset, &zeros).unwrap();
+    let found = damage_found(&disk);
+    let end = Position::new(at.get() + zeros.len() as u64);
+    assert_eq!((found.position, found.damage), (*at, Damage::Lost { durable: end }));
+}
+
+#[test]
+fn a_directory_without_its_segments_is_refused() {
+    let (disk, appended) = journal_of(&[10]);
+    disk.remove(FIRST).unwrap();
+    let found = damage_found(&disk);
+    let end = Position::new(appended[0].0.get() + frame_bytes(10) as u64);
+    assert_eq!(found.damage, Damage::NoSegments { position: end });
+}
+
+#[test]
+fn a_journal_without_a_mark_or_with_a_damaged_or_foreign_one_opens_and_gets_one() {
+    let (other, _) = journal_of(&[10, 10, 10]);
+    for case in 0..3 {
+        let (disk, appended) = journal_of(&[10, 10]);
+        match case {
+            0 => disk.remove(mark::NAME).unwrap(),
+            1 => disk.flip(mark::NAME, 33, 1),
+            _ => {
+                let foreign = other.contents(mark::NAME);
+                disk.open(mark::NAME).unwrap().write_all_at(0, &foreign).unwrap();
+            }
+        }
+        log_on(&disk).open(Epoch::new(1)).unwrap();
+        assert_eq!(batches(&log_on(&disk), Position::START).unwrap(), appended);
+        let (name, offset) = place(&disk, appended[1].0);
+        let zeros = [0; 600];
+        disk.open(&name).unwrap().write_all_at(offset, &zeros).unwrap();
+        assert!(matches!(damage_found(&disk).damage, Damage::Lost { .. }));
+    }
+}
+
 /// Reading serves all before the damage, and then says where it is.
 fn reading_stops_there(log: &Log<FaultyDisk>, intact: &[Batch], at: Position) {
     let mut reading = log.read(Position::START);
@@ -74,7 +167,7 @@ fn reading_stops_there(log: &Log<FaultyDisk>, intact: &[Batch], at: Position) {
 #[test]
 fn the_refusal_says_what_to_do() {
     let (disk, appended) = journal_of(&[10, 10]);
-    disk.flip("00000000000000000000.segment", 540, 0);
+    disk.flip(FIRST, 540, 0);
     assert_eq!(
         damage_found(&disk).to_string(),
         format!(
@@ -105,7 +198,7 @@ fn any_missing_segment_but_the_first_is_refused() {
 fn a_flipped_bit_in_a_segment_header_is_refused() {
     for byte in 0..512 {
         let (disk, _) = journal_of(&[10]);
-        disk.flip("00000000000000000000.segment", byte, 5);
+        disk.flip(FIRST, byte, 5);
         let found = damage_found(&disk);
         assert_eq!((found.offset, found.damage), (0, Damage::Header), "byte {byte}");
     }
@@ -114,14 +207,12 @@ fn a_flipped_bit_in_a_segment_header_is_refused() {
 #[test]
 fn a_segment_under_another_name_is_refused() {
     let (disk, _) = journal_of(&[10]);
-    disk.rename("00000000000000000000.segment", "00000000000000000008.segment")
-        .unwrap();
+    disk.rename(FIRST, "00000000000000000008.segment").unwrap();
     assert_eq!(damage_found(&disk).damage, Damage::Renamed { start: Position::START });
 }
 
 #[test]
 fn a_segment_of_another_journal_is_refused() {
-    use crate::disk::DiskFile;
     let (disk, _) = journal_of(&SIZES);
     let (other, _) = journal_of(&SIZES);
     let name = &names(&disk)[1];

@@ -1,7 +1,11 @@
 //! Single failures, one after the other, on purpose.
 
 use super::*;
-use crate::{AppendError, MAX_BATCH_BYTES, disk::faulty::Faults};
+use crate::{
+    AppendError, MAX_BATCH_BYTES,
+    disk::{Disk, faulty::Faults},
+    file::mark,
+};
 
 #[test]
 fn a_failed_sync_is_never_retried_as_if_nothing_happened() {
@@ -89,15 +93,25 @@ fn a_batch_over_the_limit_is_refused_and_harms_nothing() {
 
 #[test]
 fn an_unfinished_write_is_cut_told_and_written_over() {
-    let (disk, appended) = journal_of(&[100, 2000]);
-    let (torn, _) = appended[1];
-    disk.flip("00000000000000000000.segment", 512 + torn.get() + 1000, 3);
+    let (disk, appended) = journal_of(&[100]);
+    let mut log = log_on(&disk);
+    let torn = log.open(Epoch::new(1)).unwrap();
+    // The power fails after the write and before its sync; one of its sectors is lost.
+    disk.set_faults(Faults {
+        power_cut: Some(2),
+        ..Faults::default()
+    });
+    let batch = Random::new(9).bytes(2000);
+    log.append(torn, &batch).unwrap_err();
+    drop(log);
+    disk.power_cycle_leaving(FIRST, |sector| sector != 3);
+
     let mut log = log_on(&disk);
     let at = log.open(Epoch::new(1)).unwrap();
     assert_eq!(at, torn);
     let cut = log.cut_tail().unwrap();
     assert_eq!((cut.offset, cut.position), (512 + torn.get(), torn));
-    let left = &disk.contents("00000000000000000000.segment")[cut.offset as usize..];
+    let left = &disk.contents(FIRST)[cut.offset as usize..];
     assert!(left.iter().all(|byte| *byte == 0), "the tail is not clean");
 
     log.append(at, b"anew").unwrap();
@@ -105,6 +119,24 @@ fn an_unfinished_write_is_cut_told_and_written_over() {
     assert_eq!(log.cut_tail(), None);
     let expected = [appended[0].clone(), (torn, b"anew".to_vec())];
     assert_eq!(batches(&log, Position::START).unwrap(), expected);
+}
+
+#[test]
+fn a_journal_whose_mark_cannot_be_written_goes_on_and_says_so() {
+    let (disk, appended) = journal_of(&[100, 200]);
+    disk.remove(mark::NAME).unwrap();
+    disk.set_faults(Faults {
+        full: true,
+        ..Faults::default()
+    });
+    let mut log = log_on(&disk);
+    let at = log.open(Epoch::new(1)).unwrap();
+    assert!(log.mark_failure().is_some());
+    let more = log.append(at, b"more").map(|_| (at, b"more".to_vec())).unwrap();
+    disk.set_faults(Faults::default());
+    log.open(Epoch::new(1)).unwrap();
+    assert!(log.mark_failure().is_none());
+    assert_eq!(batches(&log, Position::START).unwrap(), [appended, vec![more]].concat());
 }
 
 #[test]
@@ -142,7 +174,6 @@ fn a_recycled_segment_never_brings_back_its_old_batches() {
 }
 
 fn disk_names(disk: &FaultyDisk) -> Vec<String> {
-    use crate::disk::Disk;
     disk.names().unwrap()
 }
 

@@ -5,6 +5,7 @@
 mod crashes;
 mod damage;
 mod failures;
+mod inspecting;
 
 use super::log::Log;
 use crate::{
@@ -13,6 +14,8 @@ use crate::{
 };
 
 const SEGMENT_BYTES: u64 = 4096;
+/// The first segment.
+const FIRST: &str = "00000000000000000000.segment";
 
 type Batch = (Position, Vec<u8>);
 
