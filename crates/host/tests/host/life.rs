@@ -1,0 +1,6 @@
+//! The whole life, one part after the other.
+
+mod acquiring;
+mod ending;
+mod losing;
+mod services;
