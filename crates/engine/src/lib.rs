@@ -21,8 +21,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use thiserror::Error;
 use unisono_model::api::{
-    ActivityState, AgentView, AppliedDefinition, DefinitionKind, OrchestrationState, OrchestrationSummary,
-    OrchestrationView,
+    ActivityState, AgentView, AppliedDefinition, DefinitionKind, OrchestrationState, OrchestrationView,
 };
 use unisono_model::ids::{AttemptToken, Revision, Timestamp};
 use unisono_model::name::Name;
@@ -30,7 +29,7 @@ use unisono_model::name::Name;
 use agent::{AgentCommand, AgentEvent, AgentKey, SessionId};
 use definition::{DefinitionCommand, DefinitionEvent, Definitions};
 use orchestration::{
-    AttemptEnded, OrchestrationCommand, OrchestrationEvent, Phase, RetryPolicy, Run, RunKey, Runs, Task,
+    AttemptEnded, Listed, OrchestrationCommand, OrchestrationEvent, Phase, RetryPolicy, Run, RunKey, Runs, Task,
 };
 use snapshot::Entity;
 use work::Work;
@@ -249,17 +248,8 @@ pub enum Effect {
         /// Why.
         reason: String,
     },
-    /// Lists show a run differently now.
-    Summary {
-        /// Which run.
-        run: RunKey,
-        /// Where.
-        namespace: Name,
-        /// What they show.
-        summary: Box<OrchestrationSummary>,
-    },
     /// A run has ended and left the engine.
-    Ended(Box<Run>),
+    Ended(Arc<Run>),
     /// An attempt of a traced run is over.
     AttemptEnded(Box<AttemptEnded>),
     /// Definitions are these now.
@@ -267,11 +257,12 @@ pub enum Effect {
 }
 
 impl Effect {
-    pub(crate) fn summary(run: &Run) -> Self {
-        Self::Summary {
-            run: run.key,
-            namespace: run.namespace.clone(),
-            summary: Box::new(run.summary()),
+    /// The run that has ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Arc<Run>> {
+        match self {
+            Self::Ended(run) => Some(run),
+            _ => None,
         }
     }
 }
@@ -401,6 +392,12 @@ impl State {
         self.revision = self.revision.max(revision);
         self.runs.forgotten_up_to = revision;
         self.work.sort_lines();
+    }
+
+    /// What lists show of the open runs that they show differently since this was last asked. What they show of a run that
+    /// has ended follows from [`Effect::Ended`].
+    pub fn take_listed(&mut self) -> Vec<Listed> {
+        self.runs.take_listed()
     }
 
     /// When something becomes due by itself.

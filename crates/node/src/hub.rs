@@ -81,7 +81,7 @@ impl Hub {
     }
 
     /// These runs have ended, durably.
-    pub(crate) fn ended(&self, runs: &[Box<Run>]) {
+    pub(crate) fn ended(&self, runs: &[Arc<Run>]) {
         if runs.is_empty() {
             return;
         }

@@ -286,6 +286,8 @@ fn fold(state: &mut State, batches: Batches, to: Option<Revision>) -> Result<u64
                 });
             }
         }
+        // Nobody lists them here.
+        let _ = state.take_listed();
     }
     match to {
         Some(to) if to > last => Err(ReplayError::TooLate {

@@ -31,7 +31,7 @@ pub(crate) use run::Saved;
 pub(crate) use run::join_digest;
 pub use run::split_digest;
 pub use run::{ActivityRecord, AttemptRef, ContextEntry, Phase, Run, RunKey, RunOrigin, ScheduledBecause};
-pub use state::Runs;
 pub(crate) use state::evolve;
+pub use state::{Listed, Runs};
 pub use task::Task;
 pub use trace::{AttemptEnded, Trace};

@@ -1,5 +1,7 @@
 //! A run from its history: what is kept of one that has ended is its events, and they say everything.
 
+use std::sync::Arc;
+
 use unisono_model::ids::{Revision, Timestamp};
 
 use super::event::OrchestrationEvent;
@@ -17,7 +19,7 @@ pub struct Replay<'a> {
     runs: Runs,
     work: Work,
     effects: Effects,
-    ended: Option<Box<Run>>,
+    ended: Option<Arc<Run>>,
 }
 
 impl<'a> Replay<'a> {

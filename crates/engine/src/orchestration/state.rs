@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use unisono_model::api::OrchestrationState;
+use unisono_model::api::{OrchestrationState, OrchestrationSummary};
 use unisono_model::ids::{AttemptToken, Revision, Timestamp};
 use unisono_model::name::Name;
 
@@ -16,6 +16,29 @@ use crate::agent::AgentKey;
 use crate::definition::Definitions;
 use crate::work::Work;
 use crate::{Effect, Effects};
+
+/// What lists show of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which run.
+    pub run: RunKey,
+    /// Where.
+    pub namespace: Name,
+    /// What they show.
+    pub summary: OrchestrationSummary,
+}
+
+impl Listed {
+    /// What lists show of `run`.
+    #[must_use]
+    pub fn of(run: &Run) -> Self {
+        Self {
+            run: run.key,
+            namespace: run.namespace.clone(),
+            summary: run.summary(),
+        }
+    }
+}
 
 /// A run that ended recently enough that the store may not show it yet.
 #[derive(Clone, Debug)]
@@ -37,6 +60,8 @@ pub struct Runs {
     changed: Vec<RunKey>,
     /// Runs that ended since, and of which there may be a row.
     gone: Vec<RunKey>,
+    /// Runs that lists show differently since they were last told, more than once for some.
+    listed: Vec<RunKey>,
 }
 
 /// How many ended runs are remembered by id.
@@ -84,6 +109,15 @@ impl Runs {
 
     pub(crate) fn is_dirty(&self) -> bool {
         !self.changed.is_empty() || !self.gone.is_empty()
+    }
+
+    pub(crate) fn take_listed(&mut self) -> Vec<Listed> {
+        self.listed.sort_unstable();
+        self.listed.dedup();
+        let open = self.listed.iter().filter_map(|key| self.open.get(key));
+        let listed = open.map(Listed::of).collect();
+        self.listed.clear();
+        listed
     }
 
     pub(crate) fn ended(&self, namespace: &Name, id: &Name) -> Option<&Ended> {
@@ -135,7 +169,7 @@ pub(crate) fn evolve(
     if let E::Started { .. } = event {
         if let Some(run) = started((runs, definitions), (revision, at), event) {
             run.index(work);
-            effects.push(Effect::summary(&run));
+            runs.listed.push(run.key);
             runs.changed.push(run.key);
             runs.insert(run);
         }
@@ -156,10 +190,13 @@ pub(crate) fn evolve(
         runs.changed.push(key);
     }
     attempts_ended(run, at, event, effects);
+    let before = run.state;
     let ended = step(run, work, (revision, at), event, effects);
+    if run.state != before {
+        runs.listed.push(key);
+    }
     if ended && let Some(run) = runs.remove(key, revision) {
-        effects.push(Effect::summary(&run));
-        effects.push(Effect::Ended(Box::new(run)));
+        effects.push(Effect::Ended(Arc::new(run)));
     }
 }
 
@@ -369,7 +406,6 @@ fn dispatched(
     if run.state == OrchestrationState::Initialized {
         run.state = OrchestrationState::Running;
         run.started_at = Some(at);
-        effects.push(Effect::summary(run));
     }
     if let Some(session) = work.agents.get(&agent).and_then(crate::agent::Agent::session) {
         effects.push(Effect::Dispatch {

@@ -3,9 +3,9 @@
 use rustc_hash::FxHashMap;
 use unisono_engine::agent::SessionId;
 use unisono_engine::codec::{BatchWriter, EventRange};
-use unisono_engine::orchestration::RunKey;
+use unisono_engine::orchestration::{Listed, RunKey};
 use unisono_engine::snapshot::Entity;
-use unisono_engine::{Effect, Rejection, Reply};
+use unisono_engine::{Effect, Rejection, Reply, State};
 use unisono_model::ids::{AttemptToken, Revision};
 use unisono_model::protocol::{Accepted, Refused, ServerMessage};
 
@@ -109,6 +109,8 @@ pub(crate) struct Batch {
     pub(crate) run_events: Vec<RunEvent>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) releases: Vec<Release>,
+    /// Open runs that lists show differently, once the batch is closed.
+    pub(crate) listed: Vec<Listed>,
     pub(crate) rows: Vec<(Entity, Option<Vec<u8>>)>,
     /// Bytes of the rows.
     pub(crate) row_bytes: usize,
@@ -127,6 +129,7 @@ impl Batch {
             run_events: Vec::new(),
             effects: Vec::new(),
             releases: Vec::new(),
+            listed: Vec::new(),
             rows: Vec::new(),
             row_bytes: 0,
             mark: CheckpointMark::None,
@@ -135,8 +138,9 @@ impl Batch {
         }
     }
 
-    /// Closes the batch at `revision`, and puts an empty one in its place, with room for as much again.
-    pub(crate) fn close(&mut self, revision: Revision) -> Self {
+    /// Closes the batch at the revision of `state`, and puts an empty one in its place, with room for as much again.
+    pub(crate) fn close(&mut self, state: &mut State) -> Self {
+        let revision = state.revision;
         let next = Self {
             events: BatchWriter::with_capacity(revision.next(), self.events.bytes().min(LIKELY_BYTES)),
             run_events: Vec::with_capacity(self.run_events.len().min(LIKELY)),
@@ -146,6 +150,7 @@ impl Batch {
         };
         let mut closed = std::mem::replace(self, next);
         closed.revision = revision;
+        closed.listed = state.take_listed();
         closed
     }
 

@@ -20,6 +20,7 @@ use unisono_model::ids::{Revision, Timestamp};
 use super::batch::{Batch, CheckpointMark, Release, Responder, RunEvent};
 use super::handle::Partition;
 use super::projector::{Projection, ProjectorHandle};
+use super::release::Releaser;
 use super::writer::{Writer, WriterMessage, start_projector};
 use super::{Shared, recover};
 use crate::error::NodeError;
@@ -89,6 +90,7 @@ pub(super) fn start(shared: Shared, journal: FileJournal) -> Result<Partition, N
                 .build()
                 .map_err(NodeError::Thread)?,
         ),
+        releaser: Releaser::start(&shared, Arc::clone(&definitions)),
         shared,
         projector: projector.clone(),
         definitions,
@@ -120,6 +122,7 @@ struct Parts {
     runtime: Arc<tokio::runtime::Runtime>,
     shared: Shared,
     projector: ProjectorHandle,
+    releaser: Releaser,
     definitions: Arc<ArcSwap<unisono_engine::definition::Definitions>>,
     messages: Sender<Message>,
     writer: Sender<WriterMessage>,
@@ -226,7 +229,7 @@ impl Driver {
             journal,
             position: recovered.position,
             projector: parts.projector.clone(),
-            definitions: Arc::clone(&parts.definitions),
+            releaser: parts.releaser.clone(),
             driver: parts.messages.clone(),
             checkpoint_from: None,
         };
@@ -317,6 +320,8 @@ impl Driver {
             drop(message);
         }
         std::thread::sleep(Duration::from_millis(200));
+        // What an earlier batch lets out must not come after what is rebuilt.
+        parts.releaser.flush();
         // What is read of the store must not change meanwhile.
         let (done, flushed) = oneshot::channel();
         parts.projector.send(Projection::Flush(done));
@@ -465,7 +470,7 @@ impl Driver {
         }
         self.checkpoint.bytes += self.batch.events.bytes() as u64;
         let revision = self.state.revision;
-        let mut batch = self.batch.close(revision);
+        let mut batch = self.batch.close(&mut self.state);
         if begins && batch.mark == CheckpointMark::None {
             batch.mark = CheckpointMark::Begins;
             self.checkpoint = Checkpointing::new();

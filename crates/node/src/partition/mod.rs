@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! handle ──commands, queries──► driver ──batches──► writer ──durable batches──► projector
-//!                               decide, evolve      append, then release        history, lists,
-//!                               (never waits)       replies and effects         checkpoints
+//!                               decide, evolve      append, then pass on        history, lists,
+//!                               (never waits)          │                        checkpoints
+//!                                                      └─► release: replies and effects
 //! ```
 //!
 //! The driver hands a batch over whenever the writer is idle, so a lone request never waits for
@@ -16,6 +17,7 @@ mod export;
 mod handle;
 mod projector;
 pub(crate) mod recover;
+mod release;
 mod writer;
 
 pub(crate) use batch::{AgentAnswer, Responder, RunEvent};

@@ -13,9 +13,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
-use unisono_engine::Effect;
 use unisono_engine::codec::{EventRange, HISTORY_OVERHEAD, push_history};
-use unisono_engine::orchestration::RunKey;
+use unisono_engine::orchestration::{Listed, Run, RunKey};
 use unisono_engine::snapshot::Entity;
 use unisono_journal::Position;
 use unisono_model::api::{LogEntry, OrchestrationSummary};
@@ -45,8 +44,11 @@ pub(crate) struct Durable {
     pub(crate) revision: Revision,
     /// The batch's bytes, from its first event on.
     pub(crate) body: Bytes,
-    pub(crate) run_events: Vec<RunEvent>,
-    pub(crate) effects: Vec<Effect>,
+    pub(crate) run_events: Arc<[RunEvent]>,
+    /// Open runs that lists show differently.
+    pub(crate) listed: Vec<Listed>,
+    /// Runs that have ended.
+    pub(crate) ended: Vec<Arc<Run>>,
     pub(crate) rows: Vec<(Entity, Option<Vec<u8>>)>,
     /// The checkpoint that is complete with these rows, and the position it covers.
     pub(crate) checkpoint: Option<(Position, Revision)>,
@@ -193,7 +195,7 @@ struct Collected {
     /// The bodies of the batches, and which run each of their events belongs to.
     bodies: Vec<Bytes>,
     events: Vec<(RunKey, Revision, usize, EventRange)>,
-    summaries: FxHashMap<RunKey, (Name, Box<OrchestrationSummary>)>,
+    summaries: FxHashMap<RunKey, (Name, OrchestrationSummary)>,
     rows: Vec<(Entity, Option<Vec<u8>>)>,
     logs: Vec<LogPiece>,
 }
@@ -211,24 +213,18 @@ impl Collected {
 
     fn durable(&mut self, durable: Durable) {
         self.revision = self.revision.max(durable.revision);
-        if durable.run_events.is_empty() && durable.effects.is_empty() && durable.rows.is_empty() {
+        if durable.run_events.is_empty() && durable.rows.is_empty() {
             return;
         }
         self.touch(durable.body.len());
         let body = self.bodies.len();
         self.bodies.push(durable.body);
-        let events = durable.run_events.into_iter();
+        let events = durable.run_events.iter();
         self.events
-            .extend(events.map(|event| (event.run, event.revision, body, event.range)));
-        for effect in durable.effects {
-            if let Effect::Summary {
-                run,
-                namespace,
-                summary,
-            } = effect
-            {
-                self.summaries.insert(run, (namespace, summary));
-            }
+            .extend(events.map(|event| (event.run, event.revision, body, event.range.clone())));
+        let ended = durable.ended.iter().map(|run| Listed::of(run));
+        for listed in durable.listed.into_iter().chain(ended) {
+            self.summaries.insert(listed.run, (listed.namespace, listed.summary));
         }
         self.bytes += durable
             .rows

@@ -137,12 +137,12 @@ fn replay(state: &mut State, bytes: bytes::Bytes, projector: &ProjectorHandle) -
         }
         state.evolve(it.revision, it.at, &it.event, &mut effects);
     }
-    effects.retain(|effect| matches!(effect, Effect::Summary { .. }));
     projector.send(Projection::Durable(Box::new(Durable {
         revision: state.revision,
         body: bytes,
-        run_events,
-        effects,
+        run_events: run_events.into(),
+        listed: state.take_listed(),
+        ended: effects.iter().filter_map(Effect::ended).cloned().collect(),
         rows: Vec::new(),
         checkpoint: None,
     })));

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use unisono_engine::Effect;
 use unisono_engine::codec::{BatchWriter, FinishedBatch};
-use unisono_engine::definition::Definitions;
+use unisono_engine::orchestration::Run;
 use unisono_journal::{AppendError, FileJournal, Journal, Position};
 
-use super::batch::{Batch, CheckpointMark, Release, ToAgents};
+use super::batch::{Batch, CheckpointMark, RunEvent};
 use super::driver::Message;
 use super::projector::{Durable, Projection, ProjectorHandle};
+use super::release::{Released, Releaser};
 use super::{Shared, projector};
-use crate::sessions::Outgoing;
-use unisono_model::protocol::{CancelAttempt, ServerMessage};
 
 /// What the writer is told.
 pub(super) enum WriterMessage {
@@ -34,7 +32,7 @@ pub(super) struct Writer {
     pub(super) journal: FileJournal,
     pub(super) position: Position,
     pub(super) projector: ProjectorHandle,
-    pub(super) definitions: Arc<ArcSwap<Definitions>>,
+    pub(super) releaser: Releaser,
     pub(super) driver: Sender<Message>,
     /// The end of the batch with which the checkpoint under way began.
     pub(super) checkpoint_from: Option<Position>,
@@ -72,7 +70,6 @@ impl Writer {
                         return (self.journal, Err(error));
                     }
                     settled = false;
-                    let _ = self.driver.send(Message::WriterIdle);
                 }
                 WriterMessage::Trim(position) => {
                     let trim = || runtime.block_on(self.journal.trim(position));
@@ -112,51 +109,15 @@ impl Writer {
             metrics.appended(&batch.tally, bytes.len() - start, begin.elapsed(), up_to);
             self.measure();
         }
+        let _ = self.driver.send(Message::WriterIdle);
         self.shared.metrics.accepted(&batch.tally);
-        self.release(batch, body);
+        self.pass_on(batch, body);
         Ok(())
     }
 
-    /// Lets everything out that depended on the batch.
-    fn release(&mut self, batch: Batch, body: Bytes) {
-        // Before the replies: whoever has applied a definition finds it.
-        let changed = batch.effects.iter().rev().find_map(|effect| match effect {
-            Effect::DefinitionsChanged(definitions) => Some(Arc::clone(definitions)),
-            _ => None,
-        });
-        if let Some(definitions) = changed {
-            self.definitions.store(definitions);
-        }
-        let mut to_agents = ToAgents::default();
-        for release in batch.releases {
-            match release {
-                Release::Respond(responder, outcome) => responder.respond(outcome, &mut to_agents),
-                Release::Answer(answer) => answer(),
-            }
-        }
-        let (mut projected, mut ended) = (Vec::new(), Vec::new());
-        for effect in batch.effects {
-            match effect {
-                Effect::Dispatch { session, task } => {
-                    to_agents.entry(session).or_default().push(Outgoing::Task(task));
-                }
-                Effect::CancelAttempt { session, token, reason } => {
-                    let cancel = ServerMessage::Cancel(CancelAttempt { token, reason });
-                    to_agents.entry(session).or_default().push(Outgoing::Message(cancel));
-                }
-                Effect::DefinitionsChanged(_) => {}
-                Effect::AttemptEnded(attempt) => self.shared.traces.attempt(*attempt),
-                Effect::Ended(run) => {
-                    tracing::debug!(namespace = %run.namespace, run = %run.id, state = run.state.as_str(), "orchestration ended");
-                    self.shared.traces.ended(&run);
-                    ended.push(run);
-                }
-                summary @ Effect::Summary { .. } => projected.push(summary),
-            }
-        }
-        self.shared.sessions.send_all(to_agents.into_iter());
-        self.shared.hub.ended(&ended);
-        self.shared.hub.publish(&batch.run_events, &body);
+    /// Passes a durable batch on: to the projector, and to the task that lets out what depended on it.
+    fn pass_on(&mut self, batch: Batch, body: Bytes) {
+        let ended: Vec<Arc<Run>> = batch.effects.iter().filter_map(Effect::ended).cloned().collect();
         let checkpoint = match batch.mark {
             CheckpointMark::Begins => {
                 self.shared.metrics.checkpoint_begins();
@@ -166,18 +127,25 @@ impl Writer {
             CheckpointMark::Ends(revision) => self.checkpoint_from.take().map(|position| (position, revision)),
             CheckpointMark::None => None,
         };
-        let nothing = body.is_empty() && projected.is_empty() && batch.rows.is_empty() && checkpoint.is_none();
-        if nothing {
-            return;
+        let run_events: Arc<[RunEvent]> = batch.run_events.into();
+        if !body.is_empty() || !batch.rows.is_empty() || checkpoint.is_some() {
+            // Before the replies: what a reply makes someone look for is on its way to the store.
+            self.projector.send(Projection::Durable(Box::new(Durable {
+                revision: batch.revision,
+                body: body.clone(),
+                run_events: Arc::clone(&run_events),
+                listed: batch.listed,
+                ended,
+                rows: batch.rows,
+                checkpoint,
+            })));
         }
-        self.projector.send(Projection::Durable(Box::new(Durable {
-            revision: batch.revision,
+        self.releaser.release(Released {
+            releases: batch.releases,
+            effects: batch.effects,
+            run_events,
             body,
-            run_events: batch.run_events,
-            effects: projected,
-            rows: batch.rows,
-            checkpoint,
-        })));
+        });
     }
 }
 
