@@ -1,7 +1,7 @@
 //! A number that two states share when, and practically only when, they are the same.
 //!
-//! It is made of what a checkpoint would keep of a state: the row of every definition, agent and open run, and the
-//! revision. How the state was reached makes no difference: folding the whole journal, or loading rows that were written
+//! It is made of what a checkpoint would keep of a state: the row of every definition, agent, open run, value, future,
+//! lease and lock, and the revision. How the state was reached makes no difference: folding the whole journal, or loading rows that were written
 //! at different revisions and folding the rest, leads to the same rows. Left out, on purpose:
 //!
 //! - what is derived from the rows: queues, attempts in flight, timers, counts, the tables that find a run by its id;
@@ -41,6 +41,11 @@ impl Sum {
             Entity::Definition(key) => (1, key),
             Entity::Agent(key) => (2, key),
             Entity::Run(key) => (3, key),
+            Entity::Value(key) => (10, key),
+            Entity::Future(key) => (11, key),
+            Entity::Lease(key) => (12, key),
+            Entity::Lock(key) => (13, key),
+            Entity::Marks => (14, 0),
         };
         let mut named = Vec::with_capacity(row.len() + 9);
         named.push(kind);
@@ -67,6 +72,22 @@ impl State {
             if let Some(row) = self.row(entity) {
                 sum.add(entity, &row);
             }
+        }
+        for (is_future, key, row) in self.values.rows() {
+            let entity = if is_future {
+                Entity::Future(key.0)
+            } else {
+                Entity::Value(key.0)
+            };
+            sum.add(entity, &row);
+        }
+        for (entity, row) in self.leases.rows() {
+            sum.add(entity, &row);
+        }
+        // Only what it says of deadlines and tokens: when the row was written is no part of the state.
+        let marks = (self.marks.stepped_ms, self.marks.forgotten_token.0);
+        if marks != (0, 0) {
+            sum.add(Entity::Marks, &[marks.0.to_be_bytes(), marks.1.to_be_bytes()].concat());
         }
         let mut whole = Vec::with_capacity(32);
         whole.extend_from_slice(&self.revision.0.to_be_bytes());

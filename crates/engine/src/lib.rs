@@ -6,13 +6,17 @@
 //! the same state on every machine. This file is the only place where the rooms meet.
 
 pub mod agent;
+pub mod clock;
 pub mod codec;
 pub mod definition;
 pub mod hash;
+pub mod lease;
 pub mod orchestration;
 pub mod payload;
 pub mod snapshot;
 mod timer;
+pub mod value;
+mod waits;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,14 +28,20 @@ use unisono_model::api::{
     ActivityState, AgentView, AppliedDefinition, DefinitionKind, OrchestrationState, OrchestrationView,
 };
 use unisono_model::ids::{AttemptToken, Revision, Timestamp};
+use unisono_model::key::Key;
+use unisono_model::leases::{HolderView, LeaseView};
 use unisono_model::name::Name;
+use unisono_model::values::{FutureView, WaitStep};
 
 use agent::{AgentCommand, AgentEvent, AgentKey, SessionId};
+use clock::Marks;
 use definition::{DefinitionCommand, DefinitionEvent, Definitions};
+use lease::{LeaseCommand, LeaseCounts, LeaseEvent, LeaseRejection, Leases, TicketEnd};
 use orchestration::{
     AttemptEnded, Listed, OrchestrationCommand, OrchestrationEvent, Phase, RetryPolicy, Run, RunKey, Runs, Task,
 };
 use snapshot::Entity;
+use value::{Await, AwaitId, Awaited, Future, ValueCommand, ValueCounts, ValueEvent, ValueRejection, Values, Written};
 use work::Work;
 pub use work::{AgentCounts, Counts, QueueDepth};
 
@@ -65,6 +75,10 @@ pub enum Command {
     Orchestration(OrchestrationCommand),
     /// About agents.
     Agent(AgentCommand),
+    /// About values and futures.
+    Value(ValueCommand),
+    /// About leases, locks and elections.
+    Lease(LeaseCommand),
     /// Time has passed.
     Tick,
 }
@@ -81,6 +95,12 @@ pub enum Event {
     /// About an agent.
     #[n(2)]
     Agent(#[n(0)] AgentEvent),
+    /// About a value or a future.
+    #[n(4)]
+    Value(#[n(0)] ValueEvent),
+    /// About a lease, a lock or an election.
+    #[n(5)]
+    Lease(#[n(0)] LeaseEvent),
 }
 
 impl Event {
@@ -133,6 +153,24 @@ pub enum Reply {
         /// Attempts that it named and no longer holds.
         drop: Vec<AttemptToken>,
     },
+    /// What a transaction did.
+    Written(Box<Written>),
+    /// A future is declared.
+    Future(Box<FutureView>),
+    /// A lease was granted or renewed.
+    Lease(Box<LeaseView>),
+    /// A lock is held.
+    Granted {
+        /// The fencing token.
+        token: Revision,
+    },
+    /// A lock is awaited; [`Effect::TicketEnded`] tells how that ends.
+    Queued {
+        /// The place in the queue.
+        ticket: Revision,
+    },
+    /// A lock was taken by force from these.
+    Stolen(Vec<HolderView>),
 }
 
 /// Why a command was refused. Nothing has changed.
@@ -224,6 +262,12 @@ pub enum Rejection {
     /// The agent has connected again since, or is gone.
     #[error("the agent's connection has been replaced")]
     SessionReplaced,
+    /// About values and futures.
+    #[error(transparent)]
+    Value(#[from] ValueRejection),
+    /// About leases, locks and elections.
+    #[error(transparent)]
+    Lease(#[from] LeaseRejection),
     /// The program is at fault.
     #[error("{0}")]
     Internal(String),
@@ -254,6 +298,20 @@ pub enum Effect {
     AttemptEnded(Box<AttemptEnded>),
     /// Definitions are these now.
     DefinitionsChanged(Arc<Definitions>),
+    /// Those who awaited a key have their answer.
+    Awaited {
+        /// Who.
+        ids: Vec<AwaitId>,
+        /// The answer.
+        outcome: Arc<Awaited>,
+    },
+    /// A place in the queue of a lock has come to its end.
+    TicketEnded {
+        /// Which.
+        ticket: Revision,
+        /// How.
+        end: TicketEnd,
+    },
 }
 
 impl Effect {
@@ -265,6 +323,17 @@ impl Effect {
             _ => None,
         }
     }
+}
+
+/// How an await begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AwaitStart {
+    /// The answer is there.
+    Now(Awaited),
+    /// [`Effect::Awaited`] will tell.
+    Waits,
+    /// It would close a cycle of parties that wait for each other.
+    Cycle(Vec<WaitStep>),
 }
 
 /// The effects of a batch, in order.
@@ -281,7 +350,10 @@ pub struct State {
     definitions: Arc<Definitions>,
     runs: Runs,
     work: Work,
-    /// Definitions and agents that changed since the last checkpoint began.
+    values: Values,
+    leases: Leases,
+    marks: Marks,
+    /// Definitions, agents, leases and locks that changed since the last checkpoint began.
     dirty: BTreeSet<Entity>,
 }
 
@@ -303,18 +375,68 @@ impl State {
         let settings = &self.settings;
         match command {
             Command::Definition(command) => definition::decide(&self.definitions, command, events),
-            Command::Orchestration(command) => orchestration::decide(self, command, at, settings, events),
+            Command::Orchestration(command) => {
+                let reply = orchestration::decide(self, command, at, settings, events)?;
+                self.break_promises(events);
+                Ok(reply)
+            }
             Command::Agent(command) => {
                 let reply = agent::decide(self, command, at, settings, events)?;
                 orchestration::leave_out_after_end(events);
+                self.break_promises(events);
                 Ok(reply)
             }
+            Command::Value(command) => value::decide(self, command, at, events),
+            Command::Lease(command) => lease::decide(self, command, at, events),
             Command::Tick => {
                 timer::decide(self, at, events);
                 orchestration::leave_out_after_end(events);
+                self.break_promises(events);
                 Ok(Reply::Done)
             }
         }
+    }
+
+    /// The activities of a run that has ended give no more values.
+    fn break_promises(&self, events: &mut Vec<Event>) {
+        if self.values.counts().pending == 0 {
+            return;
+        }
+        let ended: Vec<(RunKey, &'static str)> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Orchestration(event) => event.end(),
+                _ => None,
+            })
+            .collect();
+        for (run, how) in ended {
+            value::broken_by_run(self, run, &format!("the orchestration of its producer {how}"), events);
+        }
+    }
+
+    /// Somebody awaits a key: the answer if there is one already, or what came of it.
+    pub fn await_value(&mut self, it: Await) -> AwaitStart {
+        if let Some(value) = self.values.get(&it.namespace, &it.key) {
+            return AwaitStart::Now(Awaited::Value(Box::new(value.shown(&self.marks))));
+        }
+        let future = self.values.futures.get(&it.namespace, &it.key);
+        if let Some(settled) = future.and_then(Future::settled) {
+            return AwaitStart::Now(settled);
+        }
+        let cycle = it
+            .party
+            .as_ref()
+            .and_then(|party| waits::cycle_of_await(self, &it.namespace, &it.key, party));
+        if let Some(cycle) = cycle {
+            return AwaitStart::Cycle(cycle);
+        }
+        self.values.awaits.add(it);
+        AwaitStart::Waits
+    }
+
+    /// Nobody waits for the answer of an await any more.
+    pub fn stop_awaiting(&mut self, id: AwaitId) {
+        self.values.awaits.remove(id);
     }
 
     /// Hands the next ready activity to an agent with room; `None` when there is no such pair.
@@ -350,6 +472,18 @@ impl State {
                 self.dirty.insert(Entity::Agent(key));
                 agent::evolve(&mut self.work, revision, at, event);
             }
+            Event::Value(event) => {
+                if let ValueEvent::Forgotten { .. } = event {
+                    self.dirty.insert(Entity::Marks);
+                }
+                value::evolve((&mut self.values, &mut self.marks), (revision, at), event, effects);
+            }
+            Event::Lease(event) => lease::evolve(
+                (&mut self.leases, &mut self.marks, &mut self.dirty),
+                (revision, at),
+                event,
+                effects,
+            ),
         }
     }
 
@@ -378,19 +512,27 @@ impl State {
     pub fn take_dirty(&mut self) -> BTreeSet<Entity> {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.extend(self.runs.take_dirty().map(|key| Entity::Run(key.0)));
+        let values = self.values.take_dirty(self.revision);
+        dirty.extend(values.into_iter().map(|key| Entity::Value(key.0)));
+        let futures = std::mem::take(&mut self.values.futures.dirty);
+        dirty.extend(futures.into_iter().map(|key| Entity::Future(key.0)));
+        if !dirty.is_empty() {
+            dirty.insert(Entity::Marks);
+        }
         dirty
     }
 
     /// Whether any entity changed since [`State::take_dirty`].
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty() || self.runs.is_dirty()
+        !self.dirty.is_empty() || self.runs.is_dirty() || self.values.is_dirty()
     }
 
     /// To be said once, after the rows of a checkpoint were loaded: `revision` is the checkpoint's.
     pub fn loaded(&mut self, revision: Revision) {
         self.revision = self.revision.max(revision);
         self.runs.forgotten_up_to = revision;
+        self.values.loaded(revision);
         self.work.sort_lines();
     }
 
@@ -403,7 +545,9 @@ impl State {
     /// When something becomes due by itself.
     #[must_use]
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.work.next_timer()
+        let steady = [self.values.next_deadline(), self.leases.next_deadline()];
+        let steady = steady.into_iter().flatten().min().map(|at| self.marks.time(at));
+        [self.work.next_timer(), steady].into_iter().flatten().min()
     }
 
     /// The definitions.
@@ -416,6 +560,65 @@ impl State {
     #[must_use]
     pub fn runs(&self) -> &Runs {
         &self.runs
+    }
+
+    /// The values and futures.
+    #[must_use]
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// How many values and futures there are.
+    #[must_use]
+    pub fn value_counts(&self) -> ValueCounts {
+        self.values.counts()
+    }
+
+    /// The leases, locks and elections.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// How many leases there are, and what they hold.
+    #[must_use]
+    pub fn lease_counts(&self) -> LeaseCounts {
+        self.leases.counts()
+    }
+
+    /// What the partition remembers as a whole.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// What the API shows of a lease.
+    #[must_use]
+    pub fn lease_view(&self, id: Revision) -> Option<LeaseView> {
+        self.leases.view(id, &self.marks, self.values.attached_count(id))
+    }
+
+    /// What the API shows of a future.
+    #[must_use]
+    pub fn future_view(&self, namespace: &Name, key: &Key) -> Option<FutureView> {
+        let future = self.values.futures.get(namespace, key)?;
+        Some(self.view_of(future))
+    }
+
+    /// What the API shows of the futures of a namespace whose keys begin with `prefix` and come after `after`.
+    pub fn future_views<'a>(
+        &'a self,
+        namespace: &Name,
+        prefix: &'a str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = FutureView> + use<'a> {
+        let futures = self.values.futures.range(namespace, prefix, after);
+        futures.map(|future| self.view_of(future))
+    }
+
+    fn view_of(&self, future: &Future) -> FutureView {
+        let waiters = self.values.awaits.count_of(&future.namespace, &future.key);
+        future.view(&self.marks, waiters)
     }
 
     /// Everything about an open run.

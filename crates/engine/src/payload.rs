@@ -158,6 +158,47 @@ pub(crate) mod name {
     }
 }
 
+/// Names that may be absent.
+pub(crate) mod optional_name {
+    use minicbor::data::Type;
+    use minicbor::decode::Error;
+    use minicbor::encode::{Error as WriteError, Write};
+    use minicbor::{Decoder, Encoder};
+    use unisono_model::name::Name;
+
+    pub(crate) fn encode<C, W: Write>(
+        name: &Option<Name>,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), WriteError<W::Error>> {
+        match name {
+            Some(name) => super::name::encode(name, e, ctx),
+            None => e.null()?.ok(),
+        }
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Option<Name>, Error> {
+        if d.datatype()? == Type::Null {
+            d.skip()?;
+            return Ok(None);
+        }
+        super::name::decode(d, ctx).map(Some)
+    }
+
+    #[expect(
+        clippy::unnecessary_wraps,
+        clippy::option_option,
+        reason = "what the derive macro calls"
+    )]
+    pub(crate) fn nil() -> Option<Option<Name>> {
+        Some(None)
+    }
+
+    pub(crate) fn is_nil(name: &Option<Name>) -> bool {
+        name.is_none()
+    }
+}
+
 /// Lists of names in CBOR.
 pub(crate) mod names {
     use minicbor::decode::Error;

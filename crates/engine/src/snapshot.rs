@@ -1,4 +1,4 @@
-//! What a checkpoint keeps of one entity: a definition, an agent, an open run.
+//! What a checkpoint keeps of one entity: a definition, an agent, an open run, a value, a lock.
 //!
 //! Rows are written at any time, each at its own revision; replaying the journal skips, for each
 //! entity, what its row has seen. A row is CBOR with the same rule of evolution as events.
@@ -10,6 +10,7 @@ use unisono_model::name::Name;
 
 use crate::State;
 use crate::agent::{Agent, AgentKey, Link, SessionId};
+use crate::clock::Marks;
 use crate::definition::{Definitions, Kind, Versions};
 use crate::orchestration::{
     ActivityRecord, ContextEntry, Phase, Run, RunKey, RunOrigin, Saved, ScheduledBecause, Trace, join_digest,
@@ -29,6 +30,16 @@ pub enum Entity {
     Agent(u64),
     /// An open run.
     Run(u64),
+    /// A value, by the revision that created it.
+    Value(u64),
+    /// A future.
+    Future(u64),
+    /// A lease.
+    Lease(u64),
+    /// A lock or an election.
+    Lock(u64),
+    /// What the partition remembers as a whole.
+    Marks,
 }
 
 /// Why a row cannot be loaded.
@@ -191,7 +202,21 @@ struct ContextRow {
     revision: u64,
 }
 
-fn bytes(row: &impl Encode<()>) -> Vec<u8> {
+#[derive(Encode, Decode)]
+struct MarksRow {
+    #[n(0)]
+    key: u64,
+    #[n(1)]
+    revision: u64,
+    #[n(2)]
+    now: i64,
+    #[n(3)]
+    stepped_ms: i64,
+    #[n(4)]
+    forgotten_token: u64,
+}
+
+pub(crate) fn bytes(row: &impl Encode<()>) -> Vec<u8> {
     // Writing to memory cannot fail.
     minicbor::to_vec(row).unwrap_or_default()
 }
@@ -322,6 +347,17 @@ impl State {
                 .all()
                 .find(|(_, _, _, versions)| versions.key.0 == key)
                 .map(|(namespace, kind, name, versions)| definition(namespace, kind, name, versions)),
+            Entity::Value(key) => self.values.row(Revision(key)),
+            Entity::Future(key) => self.values.future_row(Revision(key)),
+            Entity::Lease(key) => self.leases.lease_row(Revision(key)),
+            Entity::Lock(key) => self.leases.lock_row(Revision(key)),
+            Entity::Marks => Some(bytes(&MarksRow {
+                key: 0,
+                revision: self.revision.0,
+                now: self.now.0,
+                stepped_ms: self.marks.stepped_ms,
+                forgotten_token: self.marks.forgotten_token.0,
+            })),
         }
     }
 
@@ -340,8 +376,25 @@ impl State {
             }
             Entity::Agent(_) => self.load_agent(minicbor::decode(row)?),
             Entity::Run(_) => self.load_run(minicbor::decode(row)?)?,
+            Entity::Value(_) => self.now = self.now.max(self.values.load_row(row)?),
+            Entity::Future(_) => self.now = self.now.max(self.values.load_future_row(row)?),
+            Entity::Lease(_) => self.now = self.now.max(self.leases.load_lease(row)?),
+            Entity::Lock(_) => {
+                let older = self.leases.load_lock(row)?;
+                self.dirty.extend(older);
+            }
+            Entity::Marks => self.load_marks(&minicbor::decode(row)?),
         }
         Ok(())
+    }
+
+    fn load_marks(&mut self, row: &MarksRow) {
+        self.now = self.now.max(Timestamp(row.now));
+        self.marks = Marks {
+            stepped_ms: row.stepped_ms,
+            forgotten_token: Revision(row.forgotten_token),
+            revision: Revision(row.revision),
+        };
     }
 
     fn load_agent(&mut self, row: AgentRow) {

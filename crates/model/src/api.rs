@@ -36,6 +36,9 @@ pub struct Problem {
     /// Every mistake, where there can be several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
+    /// More for programs, by code: the guides say what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<serde_json::Value>,
 }
 
 /// One text with definitions, as it stood in a file.
@@ -316,6 +319,15 @@ impl From<FlatView> for OrchestrationView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JsonText(pub Box<RawValue>);
+
+/// The same text; whether it means the same is not asked.
+impl PartialEq for JsonText {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for JsonText {}
 
 impl JsonText {
     /// The JSON text.

@@ -51,3 +51,29 @@ pub const MAX_REPORTED_TARGETS: usize = 100_000;
 pub const MAX_TARGETS: usize = 4_000_000;
 /// Waves of one plan.
 pub const MAX_WAVES: usize = 64;
+/// Bytes of the key of a value.
+pub const MAX_KEY_BYTES: usize = 512;
+/// Bytes of a value.
+pub const MAX_VALUE_BYTES: usize = MIB;
+/// Bytes of the content type of a value.
+pub const MAX_CONTENT_TYPE_BYTES: usize = 128;
+/// Conditions and operations of one transaction, together.
+pub const MAX_TRANSACTION_PARTS: usize = 128;
+/// Bytes of the values that one transaction writes and compares, together.
+pub const MAX_TRANSACTION_BYTES: usize = 4 * MIB;
+/// Milliseconds until a value expires, or a wait ends, at most: ten years of 366 days.
+pub const MAX_TTL_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
+/// Milliseconds of a lease at least: a shorter one would end before its renewal is durable.
+pub const MIN_LEASE_MS: u64 = 100;
+/// Milliseconds of a lease at most: one day.
+pub const MAX_LEASE_MS: u64 = 24 * 3600 * 1000;
+/// Values that vanish with one lease.
+pub const MAX_LEASE_VALUES: usize = 10_000;
+/// Who may wait for one lock.
+pub const MAX_LOCK_QUEUE: usize = 16_384;
+/// Permits of a semaphore.
+pub const MAX_PERMITS: u32 = 16_384;
+/// Bytes of what the leader of an election proclaims.
+pub const MAX_PROCLAMATION_BYTES: usize = 64 * KIB;
+/// Bytes of the JSON Schema of a future.
+pub const MAX_FUTURE_SCHEMA_BYTES: usize = 64 * KIB;

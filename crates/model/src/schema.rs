@@ -76,6 +76,41 @@ impl LazySchema {
     }
 }
 
+/// The JSON Schema of a value.
+#[derive(Debug)]
+pub struct ValueSchema(Option<LazySchema>);
+
+impl ValueSchema {
+    /// Reads a schema.
+    ///
+    /// # Errors
+    /// What is wrong with it: where in it, and why.
+    pub fn parse(schema: &RawValue) -> Result<Self, Vec<Violation>> {
+        let at = |path: String, message: String| vec![Violation { path, message }];
+        let schema: Value = serde_json::from_str(schema.get()).map_err(|error| at(String::new(), error.to_string()))?;
+        let defects: Vec<Violation> = defects(&schema)
+            .into_iter()
+            .map(|defect| Violation {
+                path: defect.place.join("."),
+                message: defect.message,
+            })
+            .collect();
+        if defects.is_empty() {
+            Ok(Self(LazySchema::json(&schema)))
+        } else {
+            Err(defects)
+        }
+    }
+
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// Every way in which it does not fit, up to a bound.
+    pub fn validate(&self, value: &RawValue) -> Result<(), Vec<Violation>> {
+        self.0.as_ref().map_or(Ok(()), |schema| schema.validate(value))
+    }
+}
+
 /// Whether a schema says nothing but what people read.
 pub(crate) fn accepts_everything(schema: &Value) -> bool {
     const NOTES: [&str; 7] = [

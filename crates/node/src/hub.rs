@@ -13,7 +13,9 @@ use unisono_model::api::OrchestrationState;
 use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
 
+use crate::feed::Feed;
 use crate::partition::RunEvent;
+use crate::waits::Waits;
 
 /// Events that may wait for a slow follower; then its watch ends, and it follows again from the
 /// last event that it has seen.
@@ -28,6 +30,10 @@ pub(crate) struct Hub {
     followers: Mutex<FxHashMap<RunKey, Vec<mpsc::Sender<Followed>>>>,
     count: AtomicUsize,
     waiters: Mutex<Waiters>,
+    /// What happens to values, locks and elections.
+    pub(crate) feed: Feed,
+    /// Who awaits a key, or a place in the queue of a lock.
+    pub(crate) waits: Waits,
 }
 
 type Waiters = FxHashMap<(Name, Name), Vec<oneshot::Sender<OrchestrationState>>>;

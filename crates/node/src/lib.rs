@@ -6,6 +6,7 @@
 mod api;
 pub mod backup;
 mod error;
+mod feed;
 mod hub;
 mod limits;
 mod metrics;
@@ -13,6 +14,7 @@ mod partition;
 pub mod replay;
 mod sessions;
 mod trace;
+mod waits;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ use unisono_model::protocol::{AgentMessage, ServerMessage};
 use unisono_telemetry::logs::LogLevels;
 use unisono_telemetry::trace::Spans;
 
-use api::{AgentReader, AgentWriter, Api, ApiState, LinkClosed, Notes, serve_agent};
+use api::{AgentReader, AgentWriter, Api, ApiState, LinkClosed, Notes, Schemas, serve_agent};
 pub use error::NodeError;
 use limits::LimitedListener;
 use metrics::Metrics;
@@ -213,6 +215,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
         traces,
         log: options.log.clone(),
         notes: Notes::default(),
+        schemas: Schemas::default(),
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.settings.agent_grace_ms,
         stopping: CancellationToken::new(),

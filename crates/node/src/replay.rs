@@ -303,7 +303,8 @@ fn knows(state: &State, later: &Recorded) -> bool {
     let entity = match &later.event {
         Event::Orchestration(_) => later.event.run(later.revision).map(|run| (Entity::Run(run.0), run.0)),
         Event::Agent(event) => event.agent().map(|agent| (Entity::Agent(agent), agent)),
-        Event::Definition(_) => None,
+        // These are found by what they are about, and may have gone since.
+        Event::Definition(_) | Event::Value(_) | Event::Lease(_) => None,
     };
     entity.is_none_or(|(entity, key)| Revision(key) > state.revision || state.row(entity).is_some())
 }

@@ -43,22 +43,47 @@ pub enum EntityKind {
     Agent,
     /// What belongs to the partition as a whole.
     Partition,
+    /// A value.
+    Value,
+    /// A future.
+    Future,
+    /// A lease.
+    Lease,
+    /// A lock or an election.
+    Lock,
+    /// What the partition remembers of its time and of tokens.
+    Marks,
 }
 
 impl EntityKind {
+    const ALL: [Self; 9] = [
+        Self::Run,
+        Self::Definition,
+        Self::Agent,
+        Self::Partition,
+        Self::Value,
+        Self::Future,
+        Self::Lease,
+        Self::Lock,
+        Self::Marks,
+    ];
+
     fn code(self) -> u8 {
         match self {
             Self::Run => 1,
             Self::Definition => 2,
             Self::Agent => 3,
             Self::Partition => 4,
+            Self::Value => 10,
+            Self::Future => 11,
+            Self::Lease => 12,
+            Self::Lock => 13,
+            Self::Marks => 14,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Run, Self::Definition, Self::Agent, Self::Partition]
-            .into_iter()
-            .find(|kind| kind.code() == code)
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 }
 

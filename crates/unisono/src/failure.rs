@@ -95,6 +95,7 @@ impl Failure {
             help: help.cloned(),
             field: None,
             mistakes: Vec::new(),
+            data: None,
         };
         match self {
             Self::Work { code, message, help } => local(code, "The work failed", message, help.as_ref()),

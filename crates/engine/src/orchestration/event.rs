@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use unisono_model::name::Name;
 
+use super::run::RunKey;
 use super::trace::Trace;
 use crate::payload::{Failure, Patch, Payload};
 
@@ -277,6 +278,16 @@ impl OrchestrationEvent {
             | Self::Succeeded { run, .. }
             | Self::Errored { run, .. }
             | Self::Cancelled { run, .. } => Some(*run),
+        }
+    }
+
+    /// The run that ends with it, and how, in a word.
+    pub(crate) fn end(&self) -> Option<(RunKey, &'static str)> {
+        match self {
+            Self::Succeeded { run, .. } => Some((RunKey(*run), "completed")),
+            Self::Errored { run, .. } => Some((RunKey(*run), "failed")),
+            Self::Cancelled { run, .. } => Some((RunKey(*run), "was cancelled")),
+            _ => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use unisono_engine::State;
+use unisono_engine::clock::Steady;
 use unisono_engine::codec::read_batch;
 use unisono_engine::orchestration::OrchestrationEvent;
 use unisono_engine::snapshot::Entity;
@@ -33,6 +34,22 @@ impl Known {
                 Event::Definition(DefinitionEvent::Applied { namespace, .. }) => {
                     known.entities.push(Entity::Definition(it.revision.0));
                     known.namespaces.push(namespace);
+                }
+                Event::Value(event) => {
+                    let kind = if event.is_change() {
+                        Entity::Value
+                    } else {
+                        Entity::Future
+                    };
+                    known.entities.push(kind(it.revision.0));
+                }
+                Event::Lease(event) => {
+                    let kind = if event.lock().is_some() {
+                        Entity::Lock
+                    } else {
+                        Entity::Lease
+                    };
+                    known.entities.push(kind(it.revision.0));
                 }
                 _ => {}
             }
@@ -73,6 +90,12 @@ pub(crate) fn fingerprint(state: &State, known: &Known) -> BTreeMap<String, Stri
     depths.sort_unstable();
     see("queues".to_owned(), depths.join("\n"));
     see("counts".to_owned(), format!("{:?}", state.counts()));
+    let values = (
+        state.value_counts(),
+        state.lease_counts(),
+        state.marks().time(Steady(0)),
+    );
+    see("values and leases".to_owned(), format!("{values:?}"));
     see("timer".to_owned(), format!("{:?}", state.next_timer()));
     see("runs".to_owned(), state.runs().len().to_string());
     see("connected".to_owned(), state.connected_agents().to_string());

@@ -1,6 +1,7 @@
 //! Tests of the decider from outside: commands in, facts and views out.
 #![allow(clippy::unwrap_used)]
 
+mod acts;
 mod behaviour;
 mod documents;
 mod fingerprint;
@@ -8,5 +9,6 @@ mod golden;
 mod model;
 mod ops;
 mod random;
+mod shared;
 mod sim;
 mod storage;

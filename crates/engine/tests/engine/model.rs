@@ -132,6 +132,8 @@ impl Model {
             Event::Definition(event) => self.definition(event),
             Event::Agent(event) => self.agent(fact, event),
             Event::Orchestration(event) => self.orchestration(fact, event),
+            // Rooms with models of their own.
+            Event::Value(_) | Event::Lease(_) => {}
         }
     }
 

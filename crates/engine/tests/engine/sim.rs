@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use unisono_engine::agent::{AgentCommand, AgentKey, Join, SessionId};
 use unisono_engine::codec::{BatchWriter, Recorded, read_batch};
 use unisono_engine::definition::DefinitionCommand;
+use unisono_engine::lease::LeaseCommand;
 use unisono_engine::orchestration::{OrchestrationCommand, Report, Start, Task};
 use unisono_engine::payload::Patch;
+use unisono_engine::value::ValueCommand;
 use unisono_engine::{Command, Effect, Event, Rejection, Reply, Settings, State};
 use unisono_model::api::OrchestrationView;
 use unisono_model::definition::Document;
@@ -171,6 +173,14 @@ impl Sim {
             reason: "not wanted".to_owned(),
             actor: "a person".to_owned(),
         })
+    }
+
+    pub(crate) fn value(&mut self, command: ValueCommand) -> Result<Reply, Rejection> {
+        self.apply(Command::Value(command))
+    }
+
+    pub(crate) fn lease(&mut self, command: LeaseCommand) -> Result<Reply, Rejection> {
+        self.apply(Command::Lease(command))
     }
 
     pub(crate) fn agent(&mut self, command: AgentCommand) -> Result<Reply, Rejection> {

@@ -4,13 +4,16 @@ mod agents;
 mod backup;
 mod definitions;
 mod extract;
+mod leases;
 mod link;
 mod openapi;
 mod orchestrations;
 mod problem;
 mod reads;
+mod refusals;
 mod start;
 mod system;
+mod values;
 mod watch;
 
 use std::path::Path;
@@ -33,6 +36,7 @@ use crate::trace::Traces;
 pub(crate) use link::{AgentReader, AgentWriter, LinkClosed, Notes, serve_agent};
 pub(crate) use problem::ApiError;
 pub(crate) use start::start_and_wait;
+pub(crate) use values::Schemas;
 
 /// What handlers share.
 pub(crate) type Api = Arc<ApiState>;
@@ -46,6 +50,7 @@ pub(crate) struct ApiState {
     pub(crate) traces: Traces,
     pub(crate) log: Option<LogLevels>,
     pub(crate) notes: Notes,
+    pub(crate) schemas: Schemas,
     pub(crate) heartbeat_ms: u64,
     pub(crate) grace_ms: u64,
     pub(crate) stopping: CancellationToken,
@@ -87,6 +92,35 @@ pub(crate) fn router(api: Api) -> Router {
             "/orchestrations/{id}/activities/{activity}/fail",
             post(orchestrations::fail),
         )
+        .route("/values", get(values::list))
+        .route(
+            "/values/{*key}",
+            get(values::get).put(values::put).delete(values::delete),
+        )
+        .route("/transactions", post(values::transact_all))
+        .route("/futures", get(values::list_futures))
+        .route(
+            "/futures/{*key}",
+            get(values::get_future)
+                .put(values::declare_future)
+                .post(values::break_future)
+                .delete(values::withdraw_future),
+        )
+        .route("/waiters/{*key}", get(values::waiters))
+        .route("/leases", get(leases::list_leases).post(leases::grant))
+        .route("/leases/{lease}", get(leases::get_lease).delete(leases::revoke))
+        .route("/leases/{lease}/renew", post(leases::renew))
+        .route("/locks", get(leases::list_locks))
+        .route("/locks/{name}", get(leases::get_lock))
+        .route("/locks/{name}/acquire", post(leases::acquire))
+        .route("/locks/{name}/release", post(leases::release))
+        .route("/locks/{name}/steal", post(leases::steal))
+        .route("/elections", get(leases::list_elections))
+        .route("/elections/{name}", get(leases::get_election))
+        .route("/elections/{name}/campaign", post(leases::campaign))
+        .route("/elections/{name}/proclaim", post(leases::proclaim))
+        .route("/elections/{name}/resign", post(leases::resign))
+        .route("/elections/{name}/steal", post(leases::depose))
         .route("/agents", get(agents::list))
         .route("/agents/connect", get(agents::connect));
     Router::new()

@@ -11,6 +11,7 @@ use unisono_model::api::{PROBLEM_JSON, Problem};
 use unisono_model::problem::{Mistake, Span};
 use unisono_model::schema::Violation;
 
+use super::refusals;
 use crate::partition::Unavailable;
 
 /// An error answer.
@@ -29,6 +30,7 @@ impl ApiError {
             help: None,
             field: None,
             mistakes: Vec::new(),
+            data: None,
         }))
     }
 
@@ -70,6 +72,21 @@ impl ApiError {
 
     pub(crate) fn mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
         self.0.mistakes = mistakes;
+        self
+    }
+
+    /// The field is one of what stands in another.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        self.0.field = Some(match self.0.field {
+            Some(field) => format!("{outer}.{field}"),
+            None => outer.to_owned(),
+        });
+        self
+    }
+
+    /// More for programs.
+    pub(crate) fn data(mut self, data: serde_json::Value) -> Self {
+        self.0.data = Some(data);
         self
     }
 
@@ -184,6 +201,8 @@ impl From<Rejection> for ApiError {
             Rejection::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request-too-large", detail)
                 .help("ask for less at once; keep large data elsewhere and pass a reference to it"),
             Rejection::SessionReplaced => Self::conflict("session-replaced", detail),
+            Rejection::Value(rejection) => refusals::value(rejection, detail),
+            Rejection::Lease(rejection) => refusals::lease(rejection, detail),
             Rejection::Internal(_) => Self::internal(detail),
         }
     }

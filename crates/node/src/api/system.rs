@@ -48,7 +48,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Answer<Response> {
         batches_behind,
         projected: api.partition.projected().0,
         store_bytes: api.partition.store().size_bytes(),
-        watchers: [("follow", follow), ("end", wait)],
+        watchers: [("follow", follow), ("end", wait), ("values", api.hub.feed.watchers())],
         now: now(),
     };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -10,6 +10,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use unisono_engine::lease::LeaseCounts;
+use unisono_engine::value::ValueCounts;
 use unisono_engine::{AgentCounts, Counts, QueueDepth, State};
 use unisono_model::ids::Timestamp;
 use unisono_model::name::Name;
@@ -23,6 +25,8 @@ pub(crate) struct Work {
     counts: Counts,
     queues: Vec<QueueDepth>,
     agents: BTreeMap<Name, AgentCounts>,
+    values: ValueCounts,
+    leases: LeaseCounts,
 }
 
 impl Work {
@@ -33,6 +37,8 @@ impl Work {
             counts: state.counts(),
             queues: state.queue_depths(),
             agents: state.agents_by_namespace(),
+            values: state.value_counts(),
+            leases: state.lease_counts(),
         }
     }
 }
@@ -47,8 +53,8 @@ pub(crate) struct Surroundings {
     pub(crate) projected: u64,
     /// Bytes of the store.
     pub(crate) store_bytes: u64,
-    /// Who follows runs, and who waits for the end of one.
-    pub(crate) watchers: [(&'static str, usize); 2],
+    /// Who follows runs, who waits for the end of one, and who watches values, locks and elections.
+    pub(crate) watchers: [(&'static str, usize); 3],
     /// Now.
     pub(crate) now: Timestamp,
 }
@@ -89,6 +95,26 @@ pub(super) fn work(registry: &mut Registry, work: &Work, now: Timestamp) {
     registry.register("activities_waiting", help, by("reason", reasons));
     queues(registry, &work.queues, now);
     agents(registry, &work.agents);
+    values(registry, work.values);
+    leases(registry, work.leases);
+}
+
+fn values(registry: &mut Registry, counts: ValueCounts) {
+    registry.register("values", "Values", gauge(counts.values));
+    let help = "Bytes of the keys and contents of values";
+    registry.register_with_unit("values", help, Unit::Bytes, gauge(counts.bytes));
+    registry.register("values_expiring", "Values that will expire", gauge(counts.expiring));
+    let help = "Declared futures that have no value yet";
+    registry.register("futures_pending", help, gauge(counts.pending));
+    registry.register("values_awaiting", "Those who await a key", gauge(counts.awaiting));
+}
+
+fn leases(registry: &mut Registry, counts: LeaseCounts) {
+    registry.register("leases", "Leases", gauge(counts.leases));
+    let help = "Locks and elections that leases hold, each as often as it is held";
+    registry.register("locks_held", help, gauge(counts.held));
+    let help = "Leases that wait for a lock or an election";
+    registry.register("locks_waiting", help, gauge(counts.waiting));
 }
 
 fn queues(registry: &mut Registry, queues: &[QueueDepth], now: Timestamp) {
@@ -160,7 +186,7 @@ pub(super) fn surroundings(registry: &mut Registry, around: &Surroundings, durab
     );
     registry.register_with_unit("store", "Size of the store", Unit::Bytes, gauge(around.store_bytes));
     let watchers = around.watchers.map(|(kind, count)| (kind, count as u64));
-    let help = "Who follows an orchestration, or waits for its end";
+    let help = "Who follows an orchestration or waits for its end, and who watches values, locks and elections";
     registry.register("watchers", help, by("kind", watchers));
 }
 

@@ -2,7 +2,9 @@
 
 use unisono_engine::agent::{AgentCommand, AgentEvent};
 use unisono_engine::definition::{DefinitionCommand, DefinitionEvent};
+use unisono_engine::lease::{LeaseCommand, LeaseEvent, LeaseRejection};
 use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent as E};
+use unisono_engine::value::{Because, ValueCommand, ValueEvent, ValueRejection};
 use unisono_engine::{Command, Event, Rejection};
 
 /// An enumeration whose values are counted side by side: each has a place and a word.
@@ -34,6 +36,18 @@ words! {
         Disconnect = "agent-disconnect",
         Credits = "agent-credits",
         NodeStarted = "node-started",
+        WriteValues = "write-values",
+        DeclareFuture = "declare-future",
+        BreakFuture = "break-future",
+        WithdrawFuture = "withdraw-future",
+        GrantLease = "grant-lease",
+        RenewLease = "renew-lease",
+        RevokeLease = "revoke-lease",
+        AcquireLock = "acquire-lock",
+        ReleaseLock = "release-lock",
+        StealLock = "steal-lock",
+        Proclaim = "proclaim",
+        StepClock = "step-clock",
         Tick = "tick",
     }
 }
@@ -61,6 +75,24 @@ words! {
         Succeeded = "orchestrationCompleted",
         Errored = "orchestrationErrored",
         Cancelled = "orchestrationCancelled",
+        ValuePut = "valuePut",
+        ValueDeleted = "valueDeleted",
+        ValueExpired = "valueExpired",
+        TokenForgotten = "tokenForgotten",
+        FutureDeclared = "futureDeclared",
+        FutureBroken = "futureBroken",
+        FutureExpired = "futureExpired",
+        FutureWithdrawn = "futureWithdrawn",
+        LeaseGranted = "leaseGranted",
+        LeaseRenewed = "leaseRenewed",
+        LeaseExpired = "leaseExpired",
+        LeaseRevoked = "leaseRevoked",
+        LockQueued = "lockQueued",
+        LockAcquired = "lockAcquired",
+        LockLeft = "lockLeft",
+        LockStolen = "lockStolen",
+        Proclaimed = "proclaimed",
+        ClockStepped = "clockStepped",
     }
 }
 
@@ -92,7 +124,25 @@ impl CommandKind {
             Command::Agent(AgentCommand::Disconnect { .. }) => Self::Disconnect,
             Command::Agent(AgentCommand::Credits { .. }) => Self::Credits,
             Command::Agent(AgentCommand::NodeStarted) => Self::NodeStarted,
+            Command::Value(ValueCommand::Write(_)) => Self::WriteValues,
+            Command::Value(ValueCommand::Declare(_)) => Self::DeclareFuture,
+            Command::Value(ValueCommand::Break { .. }) => Self::BreakFuture,
+            Command::Value(ValueCommand::Withdraw { .. }) => Self::WithdrawFuture,
+            Command::Lease(command) => Self::of_lease(command),
             Command::Tick => Self::Tick,
+        }
+    }
+
+    fn of_lease(command: &LeaseCommand) -> Self {
+        match command {
+            LeaseCommand::Grant(_) => Self::GrantLease,
+            LeaseCommand::Renew { .. } => Self::RenewLease,
+            LeaseCommand::Revoke { .. } => Self::RevokeLease,
+            LeaseCommand::Acquire(_) => Self::AcquireLock,
+            LeaseCommand::Release { .. } => Self::ReleaseLock,
+            LeaseCommand::Steal { .. } => Self::StealLock,
+            LeaseCommand::Proclaim { .. } => Self::Proclaim,
+            LeaseCommand::ClockStepped { .. } => Self::StepClock,
         }
     }
 }
@@ -108,6 +158,39 @@ impl EventKind {
             Event::Agent(AgentEvent::Gone { .. }) => Self::AgentGone,
             Event::Agent(AgentEvent::CreditsChanged { .. }) => Self::AgentCreditsChanged,
             Event::Orchestration(event) => Self::of_run(event),
+            Event::Value(event) => Self::of_value(event),
+            Event::Lease(event) => Self::of_lease(event),
+        }
+    }
+
+    fn of_value(event: &ValueEvent) -> Self {
+        match event {
+            ValueEvent::Put { .. } => Self::ValuePut,
+            ValueEvent::Deleted {
+                because: Because::Expired,
+                ..
+            } => Self::ValueExpired,
+            ValueEvent::Deleted { .. } => Self::ValueDeleted,
+            ValueEvent::Forgotten { .. } => Self::TokenForgotten,
+            ValueEvent::Declared { .. } => Self::FutureDeclared,
+            ValueEvent::Broken { .. } => Self::FutureBroken,
+            ValueEvent::PromiseExpired { .. } => Self::FutureExpired,
+            ValueEvent::Withdrawn { .. } => Self::FutureWithdrawn,
+        }
+    }
+
+    fn of_lease(event: &LeaseEvent) -> Self {
+        match event {
+            LeaseEvent::Granted { .. } => Self::LeaseGranted,
+            LeaseEvent::Renewed { .. } => Self::LeaseRenewed,
+            LeaseEvent::Ended { expired: true, .. } => Self::LeaseExpired,
+            LeaseEvent::Ended { .. } => Self::LeaseRevoked,
+            LeaseEvent::Queued { .. } => Self::LockQueued,
+            LeaseEvent::Acquired { .. } => Self::LockAcquired,
+            LeaseEvent::Left { .. } => Self::LockLeft,
+            LeaseEvent::Stolen { .. } => Self::LockStolen,
+            LeaseEvent::Proclaimed { .. } => Self::Proclaimed,
+            LeaseEvent::ClockStepped { .. } => Self::ClockStepped,
         }
     }
 
@@ -156,6 +239,41 @@ pub(crate) fn refusal(rejection: &Rejection) -> &'static str {
         Rejection::ContextTooLarge => "context-too-large",
         Rejection::TooLarge { .. } => "request-too-large",
         Rejection::SessionReplaced => "session-replaced",
+        Rejection::Value(rejection) => value_refusal(rejection),
+        Rejection::Lease(rejection) => lease_refusal(rejection),
         Rejection::Internal(_) => "internal",
+    }
+}
+
+fn value_refusal(rejection: &ValueRejection) -> &'static str {
+    match rejection {
+        ValueRejection::ConditionFailed { .. } => "condition-failed",
+        ValueRejection::WrittenTwice { .. } => "written-twice",
+        ValueRejection::StaleFence { .. } => "stale-fence",
+        ValueRejection::LockLost { .. } => "lock-lost",
+        ValueRejection::FenceForgotten { .. } => "fence-forgotten",
+        ValueRejection::NoSuchFence { .. } => "no-such-fence",
+        ValueRejection::LeaseFull { .. } => "lease-full",
+        ValueRejection::Unchecked { .. } => "changed-meanwhile",
+        ValueRejection::NotJson { .. } => "schema-violation",
+        ValueRejection::NotTheProducer { .. } => "not-the-producer",
+        ValueRejection::Settled { .. } => "future-settled",
+        ValueRejection::Declared { .. } => "declared-by-another",
+        ValueRejection::HasValue { .. } => "has-value",
+        ValueRejection::NotDeclared { .. } => "future-not-found",
+        ValueRejection::Cycle { .. } => "wait-cycle",
+    }
+}
+
+fn lease_refusal(rejection: &LeaseRejection) -> &'static str {
+    match rejection {
+        LeaseRejection::NotFound { .. } => "lease-not-found",
+        LeaseRejection::Held { .. } => "lock-held",
+        LeaseRejection::HeldOtherwise { .. } => "held-otherwise",
+        LeaseRejection::AnotherKind { .. } => "lock-of-another-kind",
+        LeaseRejection::QueueFull { .. } => "queue-full",
+        LeaseRejection::NotHeld { .. } => "lock-not-held",
+        LeaseRejection::NothingToSteal { .. } => "lock-free",
+        LeaseRejection::Cycle { .. } => "wait-cycle",
     }
 }

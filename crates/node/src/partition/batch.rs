@@ -9,6 +9,7 @@ use unisono_engine::{Effect, Rejection, Reply, State};
 use unisono_model::ids::{AttemptToken, Revision};
 use unisono_model::protocol::{Accepted, Refused, ServerMessage};
 
+use crate::feed::Told;
 use crate::metrics::Tally;
 use crate::sessions::Outgoing;
 
@@ -107,6 +108,8 @@ const LIKELY: usize = 8 * 1024;
 pub(crate) struct Batch {
     pub(crate) events: BatchWriter,
     pub(crate) run_events: Vec<RunEvent>,
+    /// What watches of values, locks and elections tell.
+    pub(crate) told: Vec<Told>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) releases: Vec<Release>,
     /// Open runs that lists show differently, once the batch is closed.
@@ -127,6 +130,7 @@ impl Batch {
         Self {
             events: BatchWriter::new(revision.next()),
             run_events: Vec::new(),
+            told: Vec::new(),
             effects: Vec::new(),
             releases: Vec::new(),
             listed: Vec::new(),
@@ -144,6 +148,7 @@ impl Batch {
         let next = Self {
             events: BatchWriter::with_capacity(revision.next(), self.events.bytes().min(LIKELY_BYTES)),
             run_events: Vec::with_capacity(self.run_events.len().min(LIKELY)),
+            told: Vec::with_capacity(self.told.len().min(LIKELY)),
             effects: Vec::with_capacity(self.effects.len().min(LIKELY)),
             releases: Vec::with_capacity(self.releases.len().min(LIKELY)),
             ..Self::after(revision)

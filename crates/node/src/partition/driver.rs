@@ -5,35 +5,42 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use tokio::sync::{oneshot, watch};
 use unisono_engine::agent::AgentCommand;
 use unisono_engine::codec::EventRange;
+use unisono_engine::lease::LeaseCommand;
 use unisono_engine::snapshot::Entity;
 use unisono_engine::{Command, Event, Rejection, Reply, State};
 use unisono_journal::{AppendError, FileJournal, MAX_BATCH_BYTES};
 use unisono_model::ids::{Revision, Timestamp};
 
 use super::batch::{Batch, CheckpointMark, Release, Responder, RunEvent};
+use super::clock::Clock;
 use super::handle::Partition;
 use super::projector::{Projection, ProjectorHandle};
 use super::release::Releaser;
 use super::writer::{Writer, WriterMessage, start_projector};
 use super::{Shared, recover};
 use crate::error::NodeError;
+use crate::feed::Told;
 use crate::metrics::{CommandKind, Metrics};
 
 /// A read of state; what it returns is called once everything that it saw is durable.
 pub(super) type Query = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
+
+/// The same for who begins to wait, or waits no more, of which no event tells.
+pub(super) type Attendance = Box<dyn FnOnce(&mut State, Timestamp) -> Box<dyn FnOnce() + Send> + Send>;
 
 /// What the driver is told.
 pub(super) enum Message {
     Command(Box<Command>, Responder),
     Commands(Vec<(Command, Responder)>),
     Query(Query),
+    Attendance(Attendance),
     WriterIdle,
     /// The writer's thread ends: its journal failed, or it panicked.
     WriterEnded,
@@ -184,34 +191,6 @@ impl Nonces {
     }
 }
 
-/// The time of decisions. It follows the system's clock, and goes on when that is set back.
-struct Clock {
-    anchor: Timestamp,
-    since: Instant,
-}
-
-impl Clock {
-    /// A clock that is never earlier than `decided`, when something was decided.
-    fn after(decided: Timestamp) -> Self {
-        Self {
-            anchor: system_now().max(decided),
-            since: Instant::now(),
-        }
-    }
-
-    fn now(&self) -> Timestamp {
-        let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        system_now().max(self.anchor.plus_millis(elapsed))
-    }
-}
-
-fn system_now() -> Timestamp {
-    let millis = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis());
-    Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
-}
-
 impl Driver {
     /// Rebuilds state from the store and the journal, and starts the writer.
     fn recover(
@@ -322,6 +301,7 @@ impl Driver {
         std::thread::sleep(Duration::from_millis(200));
         // What an earlier batch lets out must not come after what is rebuilt.
         parts.releaser.flush();
+        parts.shared.hub.waits.clear();
         // What is read of the store must not change meanwhile.
         let (done, flushed) = oneshot::channel();
         parts.projector.send(Projection::Flush(done));
@@ -338,6 +318,10 @@ impl Driver {
 
     fn round(&mut self, parts: &Parts) {
         let (begin, before) = (Instant::now(), self.batch.events.len());
+        if let Some(by_ms) = self.clock.follow() {
+            tracing::warn!("the system's clock was set forward by {by_ms} ms; what counts real time does not follow");
+            self.decide(Command::Lease(LeaseCommand::ClockStepped { by_ms }), Responder::None);
+        }
         for _ in 0..DRAIN {
             if self.is_full() {
                 break;
@@ -347,9 +331,7 @@ impl Driver {
             };
             self.take(message);
         }
-        if self.state.next_timer().is_some_and(|due| due <= self.now()) {
-            self.decide(Command::Tick, Responder::None);
-        }
+        self.tick();
         self.dispatch();
         if self.batch.events.len() > before {
             self.metrics.decided(begin.elapsed());
@@ -364,11 +346,19 @@ impl Driver {
         match message {
             Message::Command(command, responder) => {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.tick();
                 self.decide(*command, responder);
             }
             Message::Commands(commands) => self.take_all(commands),
             Message::Query(query) => {
+                self.tick();
                 let answer = query(&self.state);
+                self.batch.releases.push(Release::Answer(answer));
+            }
+            Message::Attendance(attendance) => {
+                self.tick();
+                let at = self.now();
+                let answer = attendance(&mut self.state, at);
                 self.batch.releases.push(Release::Answer(answer));
             }
             Message::WriterIdle => self.writer_busy = false,
@@ -385,6 +375,7 @@ impl Driver {
             && let Some((command, responder)) = commands.next()
         {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.tick();
             self.decide(command, responder);
         }
         if commands.len() > 0 {
@@ -394,6 +385,17 @@ impl Driver {
 
     fn is_full(&self) -> bool {
         self.batch.events.bytes() >= FULL_BATCH_BYTES
+    }
+
+    /// Decides what is due, before anything else is: nobody sees or uses what has ended.
+    fn tick(&mut self) {
+        while !self.is_full() && self.state.next_timer().is_some_and(|due| due <= self.now()) {
+            let before = self.state.revision;
+            self.decide(Command::Tick, Responder::None);
+            if self.state.revision == before {
+                break;
+            }
+        }
     }
 
     /// Never earlier than anything decided before.
@@ -447,6 +449,8 @@ impl Driver {
         let revision = self.state.revision.next();
         if let Some(run) = event.run(revision) {
             self.batch.run_events.push(RunEvent { run, revision, range });
+        } else if Told::is_told(event) {
+            self.batch.told.push(Told { revision, range });
         }
         self.batch.tally.event(event);
         self.state.evolve(revision, at, event, &mut self.batch.effects);

@@ -99,7 +99,7 @@ impl Partition {
     }
 
     /// Looks at the journal between two appends.
-    async fn look<T: Send + 'static>(
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&FileJournal) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {

@@ -10,7 +10,8 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use unisono_engine::definition::Definitions;
 use unisono_engine::{Command, Rejection, Reply, State};
-use unisono_model::ids::Revision;
+use unisono_journal::{FileBatches, Journal as _};
+use unisono_model::ids::{Revision, Timestamp};
 use unisono_store::{Store, StoreError};
 
 use super::batch::Responder;
@@ -83,15 +84,36 @@ impl Partition {
 
     /// Decides a command and waits until what was decided is durable.
     pub(crate) async fn command(&self, command: Command) -> Result<Result<Reply, Rejection>, Unavailable> {
+        self.accepts_work()?;
+        let (sender, receiver) = oneshot::channel();
+        self.submit(command, Responder::Channel(sender));
+        receiver.await.map_err(|_| Unavailable::Lost)
+    }
+
+    /// The same; what is decided is shown to `on_reply` before anything that is decided later has its effects.
+    pub(crate) async fn command_with(
+        &self,
+        command: Command,
+        on_reply: impl FnOnce(&Result<Reply, Rejection>) + Send + 'static,
+    ) -> Result<Result<Reply, Rejection>, Unavailable> {
+        self.accepts_work()?;
+        let (sender, receiver) = oneshot::channel();
+        let respond = move |outcome: Result<Reply, Rejection>| {
+            on_reply(&outcome);
+            let _ = sender.send(outcome);
+        };
+        self.submit(command, Responder::Call(Box::new(respond)));
+        receiver.await.map_err(|_| Unavailable::Lost)
+    }
+
+    fn accepts_work(&self) -> Result<(), Unavailable> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Unavailable::Stopping);
         }
         if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
             return Err(Unavailable::Overloaded);
         }
-        let (sender, receiver) = oneshot::channel();
-        self.submit(command, Responder::Channel(sender));
-        receiver.await.map_err(|_| Unavailable::Lost)
+        Ok(())
     }
 
     /// Decides a command and tells the responder.
@@ -128,6 +150,37 @@ impl Partition {
         };
         let _ = self.messages.send(Message::Query(Box::new(query)));
         receiver.await.map_err(|_| Unavailable::Lost)
+    }
+
+    /// Somebody begins to wait; the answer comes once everything that it saw is durable.
+    pub(crate) async fn attend<T: Send + 'static>(
+        &self,
+        begin: impl FnOnce(&mut State, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.accepts_work()?;
+        let (sender, receiver) = oneshot::channel();
+        let attendance = move |state: &mut State, at: Timestamp| -> Box<dyn FnOnce() + Send> {
+            let answer = begin(state, at);
+            Box::new(move || {
+                let _ = sender.send(answer);
+            })
+        };
+        let _ = self.messages.send(Message::Attendance(Box::new(attendance)));
+        receiver.await.map_err(|_| Unavailable::Lost)
+    }
+
+    /// Somebody waits no more.
+    pub(crate) fn depart(&self, end: impl FnOnce(&mut State) + Send + 'static) {
+        let attendance = move |state: &mut State, _: Timestamp| -> Box<dyn FnOnce() + Send> {
+            end(state);
+            Box::new(|| {})
+        };
+        let _ = self.messages.send(Message::Attendance(Box::new(attendance)));
+    }
+
+    /// The batches of the journal that still can be read, up to its end.
+    pub(crate) async fn journal(&self) -> Result<FileBatches, Unavailable> {
+        self.look(|journal| journal.batches(journal.first_position())).await
     }
 
     /// Waits until the store shows everything that was decided before this call.

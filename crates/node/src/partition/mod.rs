@@ -12,6 +12,7 @@
 //! Replies, answers to queries and effects of a batch leave after it is durable and in order.
 
 mod batch;
+mod clock;
 mod driver;
 mod export;
 mod handle;

@@ -264,6 +264,11 @@ impl Collected {
                 Entity::Run(key) => (EntityKind::Run, key),
                 Entity::Definition(key) => (EntityKind::Definition, key),
                 Entity::Agent(key) => (EntityKind::Agent, key),
+                Entity::Value(key) => (EntityKind::Value, key),
+                Entity::Future(key) => (EntityKind::Future, key),
+                Entity::Lease(key) => (EntityKind::Lease, key),
+                Entity::Lock(key) => (EntityKind::Lock, key),
+                Entity::Marks => (EntityKind::Marks, 0),
             };
             match row {
                 Some(row) => batch.put_entity(kind, key, &row),

@@ -13,6 +13,7 @@ use super::Shared;
 use super::batch::RunEvent;
 use super::projector::{CHECKPOINT_FORMAT, Durable, Projection, ProjectorHandle};
 use crate::error::NodeError;
+use crate::feed::{Feed, Told};
 
 pub(super) struct Recovered {
     pub(super) state: State,
@@ -57,16 +58,17 @@ pub(super) async fn recover(
     } else {
         discard_rows(&shared.store)?;
     }
+    let covered = checkpoint.map_or(Revision(0), |checkpoint| Revision(checkpoint.revision));
+    shared.hub.feed.begins_after(covered);
     let from = checkpoint.map_or(Position::START, |checkpoint| Position::new(checkpoint.position));
     let mut replayed = 0_u64;
     {
         let mut batches = pin!(journal.read(from));
         while let Some(next) = batches.next().await {
             let (_, bytes) = next?;
-            replayed += replay(&mut state, bytes, projector)?;
+            replayed += replay(&mut state, bytes, (projector, &shared.hub.feed))?;
         }
     }
-    let covered = checkpoint.map_or(Revision(0), |checkpoint| Revision(checkpoint.revision));
     shared.metrics.recovered((position, state.revision), (from, covered));
     tracing::info!(
         open = state.runs().len(),
@@ -99,6 +101,11 @@ pub(crate) fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
                 EntityKind::Run => Entity::Run(key),
                 EntityKind::Definition => Entity::Definition(key),
                 EntityKind::Agent => Entity::Agent(key),
+                EntityKind::Value => Entity::Value(key),
+                EntityKind::Future => Entity::Future(key),
+                EntityKind::Lease => Entity::Lease(key),
+                EntityKind::Lock => Entity::Lock(key),
+                EntityKind::Marks => Entity::Marks,
                 EntityKind::Partition => continue,
             };
             if matches!(entity, Entity::Run(_)) == runs {
@@ -122,11 +129,15 @@ pub(crate) fn follows(last: Revision, recorded: &[Recorded]) -> Result<(), NodeE
 }
 
 /// Folds a batch, and projects it again: the store may have lost what it had of it.
-fn replay(state: &mut State, bytes: bytes::Bytes, projector: &ProjectorHandle) -> Result<u64, NodeError> {
+fn replay(
+    state: &mut State,
+    bytes: bytes::Bytes,
+    (projector, feed): (&ProjectorHandle, &Feed),
+) -> Result<u64, NodeError> {
     let recorded = read_batch(&bytes)?;
     follows(state.revision, &recorded)?;
     let count = recorded.len() as u64;
-    let (mut effects, mut run_events) = (Vec::new(), Vec::new());
+    let (mut effects, mut run_events, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for it in recorded {
         if let Some(run) = it.event.run(it.revision) {
             run_events.push(RunEvent {
@@ -134,9 +145,15 @@ fn replay(state: &mut State, bytes: bytes::Bytes, projector: &ProjectorHandle) -
                 revision: it.revision,
                 range: it.range,
             });
+        } else if Told::is_told(&it.event) {
+            told.push(Told {
+                revision: it.revision,
+                range: it.range,
+            });
         }
         state.evolve(it.revision, it.at, &it.event, &mut effects);
     }
+    feed.publish(state.revision, told, &bytes);
     projector.send(Projection::Durable(Box::new(Durable {
         revision: state.revision,
         body: bytes,

@@ -11,10 +11,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use unisono_engine::Effect;
 use unisono_engine::definition::Definitions;
+use unisono_model::ids::Revision;
 use unisono_model::protocol::{CancelAttempt, ServerMessage};
 
 use super::Shared;
 use super::batch::{Release, RunEvent, ToAgents};
+use crate::feed::Told;
 use crate::sessions::Outgoing;
 
 /// What a durable batch lets out.
@@ -22,11 +24,13 @@ pub(super) struct Released {
     pub(super) releases: Vec<Release>,
     pub(super) effects: Vec<Effect>,
     pub(super) run_events: Arc<[RunEvent]>,
+    /// What watches of values, locks and elections tell, up to this revision.
+    pub(super) told: (Vec<Told>, Revision),
     /// The batch's bytes, from its first event on.
     pub(super) body: Bytes,
 }
 
-enum Told {
+enum Message {
     Durable(Box<Released>),
     /// Say when everything before is out.
     Flush(oneshot::Sender<()>),
@@ -34,7 +38,7 @@ enum Told {
 
 /// Hands durable batches to the task that lets them out; the task ends with the last handle.
 #[derive(Clone)]
-pub(super) struct Releaser(UnboundedSender<Told>);
+pub(super) struct Releaser(UnboundedSender<Message>);
 
 impl Releaser {
     /// Starts the task on the current runtime. `definitions` are what request handlers read.
@@ -46,27 +50,30 @@ impl Releaser {
 
     pub(super) fn release(&self, released: Released) {
         // The task ends only with the runtime, and then nobody waits any more.
-        let _ = self.0.send(Told::Durable(Box::new(released)));
+        let _ = self.0.send(Message::Durable(Box::new(released)));
     }
 
     /// Waits until everything that was handed over is out. Not to be called on a thread of the runtime.
     pub(super) fn flush(&self) {
         let (done, flushed) = oneshot::channel();
-        let _ = self.0.send(Told::Flush(done));
+        let _ = self.0.send(Message::Flush(done));
         let _ = flushed.blocking_recv();
     }
 }
 
-async fn run(shared: Shared, definitions: Arc<ArcSwap<Definitions>>, mut receiver: UnboundedReceiver<Told>) {
+async fn run(shared: Shared, definitions: Arc<ArcSwap<Definitions>>, mut receiver: UnboundedReceiver<Message>) {
     while let Some(told) = receiver.recv().await {
         match told {
-            Told::Durable(released) => release(&shared, &definitions, *released),
-            Told::Flush(done) => drop(done.send(())),
+            Message::Durable(released) => release(&shared, &definitions, *released),
+            Message::Flush(done) => drop(done.send(())),
         }
     }
 }
 
 fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, released: Released) {
+    // Before the replies: whoever has read a revision can watch from it on.
+    let (told, revision) = released.told;
+    shared.hub.feed.publish(revision, told, &released.body);
     // Before the replies: whoever has applied a definition finds it.
     let changed = released.effects.iter().rev().find_map(|effect| match effect {
         Effect::DefinitionsChanged(definitions) => Some(Arc::clone(definitions)),
@@ -99,6 +106,8 @@ fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, released: Releas
                 ended.push(run);
             }
             Effect::DefinitionsChanged(_) => {}
+            Effect::Awaited { ids, outcome } => shared.hub.waits.answer(&ids, outcome),
+            Effect::TicketEnded { ticket, end } => shared.hub.waits.ticket_ended(ticket, &end),
         }
     }
     shared.sessions.send_all(to_agents.into_iter());

@@ -144,6 +144,7 @@ impl Writer {
             releases: batch.releases,
             effects: batch.effects,
             run_events,
+            told: (batch.told, batch.revision),
             body,
         });
     }

@@ -147,7 +147,10 @@ fn a_run_whose_definition_is_missing_is_an_error_that_names_both() {
     let mut sim = sim();
     sim.start("r", "single", 1).unwrap();
     let rows = rows(&mut sim.state);
-    let (entity, row) = rows.last().unwrap();
+    let (entity, row) = rows
+        .iter()
+        .find(|(entity, _)| matches!(entity, Entity::Run(_)))
+        .unwrap();
     let error = State::new(sim.settings).load(*entity, row).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -208,6 +211,8 @@ fn a_row_says_which_event_it_has_seen_last() {
         match entity {
             Entity::Run(key) => assert_eq!((seen, seen.0), (started, key)),
             Entity::Agent(key) | Entity::Definition(key) => assert_eq!(seen.0, key),
+            Entity::Marks => assert_eq!(seen, sim.state.revision),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -4,8 +4,12 @@ mod agents;
 mod attempts;
 mod checkpoints;
 mod definitions;
+mod futures;
+mod leases;
+mod locks;
 mod starting;
 mod traces;
+mod values;
 
 use unisono_engine::orchestration::Task;
 use unisono_model::ids::AttemptToken;
