@@ -1,7 +1,7 @@
 //! A number that two states share when, and practically only when, they are the same.
 //!
 //! It is made of what a checkpoint would keep of a state: the row of every definition, agent, open run, value, future,
-//! lease and lock, and the revision. How the state was reached makes no difference: folding the whole journal, or loading rows that were written
+//! lease, lock and entity, and the revision. How the state was reached makes no difference: folding the whole journal, or loading rows that were written
 //! at different revisions and folding the rest, leads to the same rows. Left out, on purpose:
 //!
 //! - what is derived from the rows: queues, attempts in flight, timers, counts, the tables that find a run by its id;
@@ -46,6 +46,11 @@ impl Sum {
             Entity::Lease(key) => (12, key),
             Entity::Lock(key) => (13, key),
             Entity::Marks => (14, 0),
+            Entity::Fleet(key) => (5, key),
+            Entity::Targets(key) => (6, key),
+            Entity::Heard(key) => (7, key),
+            Entity::Notes(key) => (8, key),
+            Entity::Freezes(key) => (9, key),
         };
         let mut named = Vec::with_capacity(row.len() + 9);
         named.push(kind);
@@ -68,7 +73,8 @@ impl State {
         }
         let agents = self.work.agents.keys().map(|key| Entity::Agent(key.0));
         let runs = self.runs.open.keys().map(|key| Entity::Run(key.0));
-        for entity in agents.chain(runs) {
+        let rollouts = self.rollouts.rows().map(Entity::from);
+        for entity in agents.chain(runs).chain(rollouts) {
             if let Some(row) = self.row(entity) {
                 sum.add(entity, &row);
             }

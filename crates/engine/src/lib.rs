@@ -13,6 +13,7 @@ pub mod hash;
 pub mod lease;
 pub mod orchestration;
 pub mod payload;
+pub mod rollout;
 pub mod snapshot;
 mod timer;
 pub mod value;
@@ -31,6 +32,7 @@ use unisono_model::ids::{AttemptToken, Revision, Timestamp};
 use unisono_model::key::Key;
 use unisono_model::leases::{HolderView, LeaseView};
 use unisono_model::name::Name;
+use unisono_model::rollout::EntityName;
 use unisono_model::values::{FutureView, WaitStep};
 
 use agent::{AgentCommand, AgentEvent, AgentKey, SessionId};
@@ -40,6 +42,7 @@ use lease::{LeaseCommand, LeaseCounts, LeaseEvent, LeaseRejection, Leases, Ticke
 use orchestration::{
     AttemptEnded, Listed, OrchestrationCommand, OrchestrationEvent, Phase, RetryPolicy, Run, RunKey, Runs, Task,
 };
+use rollout::{RolloutCommand, RolloutEvent, RolloutRejection, RolloutReply, Rollouts};
 use snapshot::Entity;
 use value::{Await, AwaitId, Awaited, Future, ValueCommand, ValueCounts, ValueEvent, ValueRejection, Values, Written};
 use work::Work;
@@ -79,6 +82,8 @@ pub enum Command {
     Value(ValueCommand),
     /// About leases, locks and elections.
     Lease(LeaseCommand),
+    /// About rollouts.
+    Rollout(RolloutCommand),
     /// Time has passed.
     Tick,
 }
@@ -101,6 +106,9 @@ pub enum Event {
     /// About a lease, a lock or an election.
     #[n(5)]
     Lease(#[n(0)] LeaseEvent),
+    /// About an entity, its targets and its rollouts.
+    #[n(3)]
+    Rollout(#[n(0)] RolloutEvent),
 }
 
 impl Event {
@@ -171,6 +179,8 @@ pub enum Reply {
     },
     /// A lock was taken by force from these.
     Stolen(Vec<HolderView>),
+    /// About rollouts.
+    Rollout(RolloutReply),
 }
 
 /// Why a command was refused. Nothing has changed.
@@ -268,6 +278,9 @@ pub enum Rejection {
     /// About leases, locks and elections.
     #[error(transparent)]
     Lease(#[from] LeaseRejection),
+    /// Something about rollouts was refused.
+    #[error(transparent)]
+    Rollout(#[from] RolloutRejection),
     /// The program is at fault.
     #[error("{0}")]
     Internal(String),
@@ -298,6 +311,17 @@ pub enum Effect {
     AttemptEnded(Box<AttemptEnded>),
     /// Definitions are these now.
     DefinitionsChanged(Arc<Definitions>),
+    /// An entity, its rollout or its targets have changed: calls may be open, subscribers may have to be told.
+    RolloutChanged {
+        /// Where.
+        namespace: Name,
+        /// Which entity.
+        entity: EntityName,
+        /// The event.
+        revision: Revision,
+        /// Whether something was decided; otherwise targets said or did something.
+        decided: bool,
+    },
     /// Those who awaited a key have their answer.
     Awaited {
         /// Who.
@@ -353,6 +377,7 @@ pub struct State {
     values: Values,
     leases: Leases,
     marks: Marks,
+    rollouts: Rollouts,
     /// Definitions, agents, leases and locks that changed since the last checkpoint began.
     dirty: BTreeSet<Entity>,
 }
@@ -381,13 +406,24 @@ impl State {
                 Ok(reply)
             }
             Command::Agent(command) => {
+                let started = matches!(command, AgentCommand::NodeStarted);
                 let reply = agent::decide(self, command, at, settings, events)?;
                 orchestration::leave_out_after_end(events);
                 self.break_promises(events);
+                if started && self.rollouts.all().next().is_some() {
+                    let lost = i64::try_from(at.millis_since(self.now)).unwrap_or(i64::MAX);
+                    events.push(Event::Rollout(RolloutEvent::Restarted { lost }));
+                }
                 Ok(reply)
             }
             Command::Value(command) => value::decide(self, command, at, events),
             Command::Lease(command) => lease::decide(self, command, at, events),
+            Command::Rollout(command) => {
+                let mut decided = Vec::new();
+                let reply = rollout::decide(&self.rollouts, command, (self.revision, at), &mut decided)?;
+                events.extend(decided.into_iter().map(Event::Rollout));
+                Ok(Reply::Rollout(reply))
+            }
             Command::Tick => {
                 timer::decide(self, at, events);
                 orchestration::leave_out_after_end(events);
@@ -445,6 +481,12 @@ impl State {
         orchestration::dispatch(self, nonce)
     }
 
+    /// What the rules for rollouts decide by themselves; `None` when there is nothing more to decide now. The event must be
+    /// folded before the next is asked for.
+    pub fn advance(&mut self, at: Timestamp) -> Option<Event> {
+        rollout::advance(&mut self.rollouts, at).map(Event::Rollout)
+    }
+
     /// Folds one event: the next one of the journal, or one that a checkpoint has seen already.
     pub fn evolve(&mut self, revision: Revision, at: Timestamp, event: &Event, effects: &mut Effects) {
         self.revision = self.revision.max(revision);
@@ -484,6 +526,7 @@ impl State {
                 event,
                 effects,
             ),
+            Event::Rollout(event) => rollout::evolve(&mut self.rollouts, (revision, at), event, effects),
         }
     }
 
@@ -512,6 +555,7 @@ impl State {
     pub fn take_dirty(&mut self) -> BTreeSet<Entity> {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.extend(self.runs.take_dirty().map(|key| Entity::Run(key.0)));
+        dirty.extend(self.rollouts.take_dirty().into_iter().map(Entity::from));
         let values = self.values.take_dirty(self.revision);
         dirty.extend(values.into_iter().map(|key| Entity::Value(key.0)));
         let futures = std::mem::take(&mut self.values.futures.dirty);
@@ -525,7 +569,7 @@ impl State {
     /// Whether any entity changed since [`State::take_dirty`].
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty() || self.runs.is_dirty() || self.values.is_dirty()
+        !self.dirty.is_empty() || self.runs.is_dirty() || self.values.is_dirty() || self.rollouts.is_dirty()
     }
 
     /// To be said once, after the rows of a checkpoint were loaded: `revision` is the checkpoint's.
@@ -534,6 +578,7 @@ impl State {
         self.runs.forgotten_up_to = revision;
         self.values.loaded(revision);
         self.work.sort_lines();
+        self.rollouts.loaded(revision);
     }
 
     /// What lists show of the open runs that they show differently since this was last asked. What they show of a run that
@@ -547,7 +592,22 @@ impl State {
     pub fn next_timer(&self) -> Option<Timestamp> {
         let steady = [self.values.next_deadline(), self.leases.next_deadline()];
         let steady = steady.into_iter().flatten().min().map(|at| self.marks.time(at));
-        [self.work.next_timer(), steady].into_iter().flatten().min()
+        [self.work.next_timer(), steady, self.rollouts.next_timer()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The entities with their targets and rollouts.
+    #[must_use]
+    pub fn rollouts(&self) -> &Rollouts {
+        &self.rollouts
+    }
+
+    /// The same, for tests that count again.
+    #[doc(hidden)]
+    pub fn rollouts_mut(&mut self) -> &mut Rollouts {
+        &mut self.rollouts
     }
 
     /// The definitions.

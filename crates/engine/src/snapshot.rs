@@ -17,6 +17,7 @@ use crate::orchestration::{
     split_digest,
 };
 use crate::payload::{Failure, Payload};
+use crate::rollout::RolloutEntity;
 
 /// An entity that a checkpoint keeps.
 ///
@@ -40,6 +41,44 @@ pub enum Entity {
     Lock(u64),
     /// What the partition remembers as a whole.
     Marks,
+    /// An entity that versions are rolled out on, without its targets.
+    Fleet(u64),
+    /// Some of its targets.
+    Targets(u64),
+    /// Which of its targets were heard when.
+    Heard(u64),
+    /// Some of its history.
+    Notes(u64),
+    /// Freezes that concern more than one entity.
+    Freezes(u64),
+}
+
+impl From<RolloutEntity> for Entity {
+    fn from(entity: RolloutEntity) -> Self {
+        let key = entity.key();
+        match entity {
+            RolloutEntity::Head(_) => Self::Fleet(key),
+            RolloutEntity::Targets(..) => Self::Targets(key),
+            RolloutEntity::Heard(..) => Self::Heard(key),
+            RolloutEntity::Notes(..) => Self::Notes(key),
+            RolloutEntity::Freezes => Self::Freezes(key),
+        }
+    }
+}
+
+impl Entity {
+    /// The row of the room of rollouts that it is, if it is one.
+    fn of_rollouts(self) -> Option<RolloutEntity> {
+        let pair = RolloutEntity::split;
+        Some(match self {
+            Self::Fleet(key) => RolloutEntity::Head(pair(key).1),
+            Self::Targets(key) => RolloutEntity::Targets(pair(key).0, pair(key).1),
+            Self::Heard(key) => RolloutEntity::Heard(pair(key).0, pair(key).1),
+            Self::Notes(key) => RolloutEntity::Notes(pair(key).0, pair(key).1),
+            Self::Freezes(_) => RolloutEntity::Freezes,
+            _ => return None,
+        })
+    }
 }
 
 /// Why a row cannot be loaded.
@@ -59,6 +98,12 @@ pub enum LoadError {
         type_name: Name,
         /// Its version.
         version: u32,
+    },
+    /// The entity that a row belongs to is missing.
+    #[error("a row of the checkpoint belongs to entity number {number}, which the checkpoint does not hold")]
+    EntityMissing {
+        /// Its number.
+        number: u32,
     },
 }
 
@@ -335,6 +380,9 @@ impl State {
     /// The row of an entity; `None` when it is no longer open.
     #[must_use]
     pub fn row(&self, entity: Entity) -> Option<Vec<u8>> {
+        if let Some(entity) = entity.of_rollouts() {
+            return self.rollouts.row(entity, self.revision);
+        }
         match entity {
             Entity::Run(key) => self.runs.get(RunKey(key)).map(|run| bytes(&run_row(run))),
             Entity::Agent(key) => self
@@ -358,6 +406,7 @@ impl State {
                 stepped_ms: self.marks.stepped_ms,
                 forgotten_token: self.marks.forgotten_token.0,
             })),
+            _ => None,
         }
     }
 
@@ -366,6 +415,11 @@ impl State {
     /// # Errors
     /// [`LoadError`] when a row cannot be read or a run's definition is missing.
     pub fn load(&mut self, entity: Entity, row: &[u8]) -> Result<(), LoadError> {
+        if let Some(entity) = entity.of_rollouts() {
+            let latest = self.rollouts.load(entity, row)?;
+            self.now = self.now.max(latest);
+            return Ok(());
+        }
         match entity {
             Entity::Definition(_) => {
                 let row: DefinitionRow = minicbor::decode(row)?;
@@ -384,6 +438,7 @@ impl State {
                 self.dirty.extend(older);
             }
             Entity::Marks => self.load_marks(&minicbor::decode(row)?),
+            _ => {}
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ pub const MAX_REPORTED_TARGETS: usize = 100_000;
 /// Targets of one entity.
 pub const MAX_TARGETS: usize = 4_000_000;
 /// Waves of one plan.
-pub const MAX_WAVES: usize = 64;
+pub const MAX_WAVES: usize = 62;
 /// Bytes of the key of a value.
 pub const MAX_KEY_BYTES: usize = 512;
 /// Bytes of a value.

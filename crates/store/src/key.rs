@@ -53,10 +53,20 @@ pub enum EntityKind {
     Lock,
     /// What the partition remembers of its time and of tokens.
     Marks,
+    /// An entity that versions are rolled out on, without its targets.
+    Fleet,
+    /// Some of its targets.
+    Targets,
+    /// Which of its targets were heard when.
+    Heard,
+    /// Some of its history.
+    Notes,
+    /// Freezes that concern more than one entity.
+    Freezes,
 }
 
 impl EntityKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 14] = [
         Self::Run,
         Self::Definition,
         Self::Agent,
@@ -66,6 +76,11 @@ impl EntityKind {
         Self::Lease,
         Self::Lock,
         Self::Marks,
+        Self::Fleet,
+        Self::Targets,
+        Self::Heard,
+        Self::Notes,
+        Self::Freezes,
     ];
 
     fn code(self) -> u8 {
@@ -79,6 +94,11 @@ impl EntityKind {
             Self::Lease => 12,
             Self::Lock => 13,
             Self::Marks => 14,
+            Self::Fleet => 5,
+            Self::Targets => 6,
+            Self::Heard => 7,
+            Self::Notes => 8,
+            Self::Freezes => 9,
         }
     }
 

@@ -15,6 +15,7 @@ use unisono_engine::definition::{DefinitionCommand, DefinitionEvent};
 use unisono_engine::lease::{LeaseCommand, LeaseEvent, LockAddress, Mode};
 use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent as E, Report, history_entry};
 use unisono_engine::payload::Patch;
+use unisono_engine::rollout::{Fleet, RolloutEvent, TargetFilter};
 use unisono_engine::value::{Data, Fence, Operation, ValueCommand, ValueEvent, Write};
 use unisono_engine::{Command, Effect, Event, Settings, State, archived_view};
 use unisono_model::api::DefinitionKind;
@@ -24,9 +25,13 @@ use crate::documents::{activity, failure, name, orchestration, payload, set, spa
 use crate::sim::{Sim, start};
 
 /// The hash of the state that each golden journal leads to. It changes when rows are written differently, and only then.
-const HASHES: [&str; 2] = ["22b0918c3bb7e02f43f78bd320f70fd1", "87fe6b6b0d970eca382965ef56bbda14"];
+const HASHES: [&str; 3] = [
+    "22b0918c3bb7e02f43f78bd320f70fd1",
+    "87fe6b6b0d970eca382965ef56bbda14",
+    "f70187ca3cea50f43ec4aa9feb141aef",
+];
 
-const VARIANTS: [&str; 37] = [
+const VARIANTS: [&str; 78] = [
     "definition applied",
     "definition deleted",
     "agent joined",
@@ -64,6 +69,47 @@ const VARIANTS: [&str; 37] = [
     "lock stolen",
     "proclaimed",
     "clock stepped",
+    "entity created",
+    "targets reported",
+    "targets heard",
+    "targets judged",
+    "targets assigned",
+    "rollouts restarted",
+    "rollouts frozen",
+    "rollouts thawed",
+    "policy set",
+    "rollout planned",
+    "version queued",
+    "version unqueued",
+    "rollout started",
+    "gate passed",
+    "wave began",
+    "batch began",
+    "wave baking",
+    "wave reopened",
+    "wave promoted",
+    "rollout approved",
+    "rollout paused",
+    "rollout resumed",
+    "rollout held",
+    "rollout released",
+    "rollout failed",
+    "rollout ended",
+    "targets retried",
+    "targets skipped",
+    "targets condemned",
+    "targets pinned",
+    "targets unpinned",
+    "bad version cleared",
+    "targets forgotten",
+    "entity frozen",
+    "entity thawed",
+    "call asked",
+    "call answered",
+    "call unanswered",
+    "call asked again",
+    "measurement judged",
+    "history received",
 ];
 
 /// A new variant does not compile here until it has a name, which belongs into `VARIANTS` too.
@@ -76,6 +122,7 @@ pub(crate) fn variant(event: &Event) -> &'static str {
         Event::Agent(AgentEvent::Disconnected { .. }) => "agent disconnected",
         Event::Agent(AgentEvent::Gone { .. }) => "agent gone",
         Event::Agent(AgentEvent::CreditsChanged { .. }) => "agent credits changed",
+        Event::Rollout(event) => rollout_variant(event),
         Event::Orchestration(event) => match event {
             E::Started { .. } => "started",
             E::Dispatched { .. } => "dispatched",
@@ -111,6 +158,55 @@ pub(crate) fn variant(event: &Event) -> &'static str {
             LeaseEvent::Stolen { .. } => "lock stolen",
             LeaseEvent::Proclaimed { .. } => "proclaimed",
             LeaseEvent::ClockStepped { .. } => "clock stepped",
+        },
+    }
+}
+
+fn rollout_variant(event: &RolloutEvent) -> &'static str {
+    use unisono_engine::rollout::Decision as D;
+    match event {
+        RolloutEvent::Created { .. } => "entity created",
+        RolloutEvent::Reported { .. } => "targets reported",
+        RolloutEvent::Heard { .. } => "targets heard",
+        RolloutEvent::Judged { .. } => "targets judged",
+        RolloutEvent::Assigned { .. } => "targets assigned",
+        RolloutEvent::Restarted { .. } => "rollouts restarted",
+        RolloutEvent::Frozen { .. } => "rollouts frozen",
+        RolloutEvent::Thawed { .. } => "rollouts thawed",
+        RolloutEvent::Decided { decision, .. } => match decision {
+            D::PolicySet { .. } => "policy set",
+            D::Planned { .. } => "rollout planned",
+            D::Queued { .. } => "version queued",
+            D::Unqueued => "version unqueued",
+            D::Started => "rollout started",
+            D::Passed { .. } => "gate passed",
+            D::Began { .. } => "wave began",
+            D::Stepped { .. } => "batch began",
+            D::Baking { .. } => "wave baking",
+            D::Reopened => "wave reopened",
+            D::Promoted => "wave promoted",
+            D::Approved { .. } => "rollout approved",
+            D::Paused => "rollout paused",
+            D::Resumed => "rollout resumed",
+            D::Held { .. } => "rollout held",
+            D::Released => "rollout released",
+            D::Failed { .. } => "rollout failed",
+            D::Ended { .. } => "rollout ended",
+            D::Retried { .. } => "targets retried",
+            D::Skipped { .. } => "targets skipped",
+            D::Condemned { .. } => "targets condemned",
+            D::Pinned { .. } => "targets pinned",
+            D::Unpinned { .. } => "targets unpinned",
+            D::Cleared { .. } => "bad version cleared",
+            D::Forgot { .. } => "targets forgotten",
+            D::Frozen { .. } => "entity frozen",
+            D::Thawed => "entity thawed",
+            D::Asked { .. } => "call asked",
+            D::Answered { .. } => "call answered",
+            D::Unanswered { .. } => "call unanswered",
+            D::AskedAgain { .. } => "call asked again",
+            D::Measured { .. } => "measurement judged",
+            D::Acknowledged { .. } => "history received",
         },
     }
 }
@@ -215,6 +311,14 @@ fn shown(events: &[Recorded]) -> Value {
     if let Some(shared) = shared(&state) {
         shown["shared"] = shared;
     }
+    let entities: Vec<Value> = state
+        .rollouts()
+        .all()
+        .map(|fleet| entity_shown(&state, fleet))
+        .collect();
+    if !entities.is_empty() {
+        shown["entities"] = Value::Array(entities);
+    }
     shown
 }
 
@@ -235,6 +339,18 @@ fn shared(state: &State) -> Option<Value> {
     (!values.is_empty()).then(
         || json!({"values": values, "futures": futures, "leases": leases, "locks": locks, "elections": elections}),
     )
+}
+
+fn entity_shown(state: &State, fleet: &Fleet) -> Value {
+    let (rollouts, namespace, name) = (state.rollouts(), fleet.namespace(), fleet.name());
+    json!({
+        "entity": rollouts.entity_view(namespace, name),
+        "rollout": rollouts.rollout_view(namespace, name, state.now),
+        "rollouts": fleet.rollouts(),
+        "versions": fleet.versions(),
+        "history": fleet.history(0, None, usize::MAX),
+        "targets": fleet.page(0, usize::MAX, &TargetFilter::default()),
+    })
 }
 
 fn folded(events: &[Recorded]) -> State {
@@ -266,7 +382,7 @@ fn everything() -> Sim {
     open_ends(&mut sim);
     values_and_futures(&mut sim);
     leases_and_locks(&mut sim);
-    sim
+    crate::rollouts::everything::everything(sim)
 }
 
 fn values_and_futures(sim: &mut Sim) {

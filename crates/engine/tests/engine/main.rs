@@ -9,6 +9,7 @@ mod golden;
 mod model;
 mod ops;
 mod random;
+mod rollouts;
 mod shared;
 mod sim;
 mod storage;

@@ -56,7 +56,15 @@ impl Sim {
         let reply = self.state.decide(command, self.now, &mut events);
         assert!(reply.is_ok() || events.is_empty(), "a refusal with events: {events:?}");
         self.record(&events);
+        self.follow();
         reply
+    }
+
+    /// Lets the rules decide what follows.
+    pub(crate) fn follow(&mut self) {
+        while let Some(event) = self.state.advance(self.now) {
+            self.record(&[event]);
+        }
     }
 
     /// Journals events as one batch and folds them.

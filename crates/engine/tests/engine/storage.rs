@@ -45,7 +45,10 @@ impl Storage {
         let (left, _) = self.under_way.take().unwrap_or_default();
         let mut entities = state.take_dirty();
         entities.extend(left);
-        self.under_way = Some((entities.into_iter().collect(), state.revision));
+        // What others refer to comes first.
+        let mut entities: Vec<Entity> = entities.into_iter().collect();
+        entities.sort_by_key(|it| !matches!(it, Entity::Definition(_) | Entity::Fleet(_)));
+        self.under_way = Some((entities, state.revision));
     }
 
     /// Writes some rows as they are now: definitions first, the rest in any order.
@@ -58,7 +61,7 @@ impl Storage {
                 break;
             }
             disorder = disorder.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let first = matches!(entities[0], Entity::Definition(_));
+            let first = matches!(entities[0], Entity::Definition(_) | Entity::Fleet(_));
             let index = if first {
                 0
             } else {

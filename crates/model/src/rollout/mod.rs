@@ -31,7 +31,7 @@ pub use gates::{
 };
 pub use policy::{
     Budget, Canary, Drift, HealthPolicy, Joiners, OnFailure, OnNewVersion, OnSilent, OnUnhealthy, Policy, Promotion,
-    StartMode, ToleranceMode, Unmatched, Wave,
+    StartMode, ToleranceMode, Unmatched, Unreachable, Wave,
 };
 pub use report::{Report, ReportError, Reported, Reports, Said};
 pub use selector::{Expression, Operator, Selector};

@@ -217,6 +217,8 @@ pub struct HealthPolicy {
     pub on_unhealthy: OnUnhealthy,
     /// What it means for the rollout that a target which it has moved falls silent or goes offline.
     pub on_silent: OnSilent,
+    /// What becomes of targets whose turn comes while they are silent or offline.
+    pub unreachable: Unreachable,
     /// A target that has been silent for this long is forgotten; never when `null`.
     pub forget_after_seconds: Option<u64>,
 }
@@ -232,6 +234,7 @@ impl Default for HealthPolicy {
             unhealthy_for_seconds: 60,
             on_unhealthy: OnUnhealthy::default(),
             on_silent: OnSilent::default(),
+            unreachable: Unreachable::default(),
             forget_after_seconds: None,
         }
     }
@@ -259,6 +262,18 @@ pub enum OnSilent {
     Wait,
     /// It is left out of the rollout.
     Skip,
+}
+
+/// What becomes of targets whose turn comes while they are silent or offline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Unreachable {
+    /// The rollout goes on without them, as long as more targets have proved themselves than are left out. They get the
+    /// version when they come back.
+    #[default]
+    LeaveOut,
+    /// The rollout waits for them.
+    Wait,
 }
 
 /// What happens when a rollout fails.

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use unisono_engine::Rejection;
+use unisono_engine::rollout::RolloutRejection;
 use unisono_model::api::{PROBLEM_JSON, Problem};
 use unisono_model::problem::{Mistake, Span};
 use unisono_model::schema::Violation;
@@ -129,6 +130,36 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// Something about rollouts was refused.
+    fn rollout(rejection: &RolloutRejection, detail: String) -> Self {
+        let status = match rejection {
+            RolloutRejection::EntityNotFound { .. }
+            | RolloutRejection::TargetNotFound { .. }
+            | RolloutRejection::CallNotFound { .. } => StatusCode::NOT_FOUND,
+            RolloutRejection::Changed { .. } => StatusCode::PRECONDITION_FAILED,
+            RolloutRejection::Faults(_)
+            | RolloutRejection::WrongAnswer { .. }
+            | RolloutRejection::TooManyTargets { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            RolloutRejection::NoRollout { .. }
+            | RolloutRejection::NotNow { .. }
+            | RolloutRejection::NotThisTarget { .. }
+            | RolloutRejection::BadVersion { .. }
+            | RolloutRejection::UnderWay { .. }
+            | RolloutRejection::NotFrozen => StatusCode::CONFLICT,
+        };
+        let problem = Self::new(status, rejection.code(), detail).help(rejection.fix());
+        match rejection {
+            RolloutRejection::Faults(faults) => match faults.first() {
+                Some(fault) => problem.field(fault.field.clone()),
+                None => problem,
+            },
+            RolloutRejection::BadVersion { .. } => problem.field("version"),
+            _ => problem,
+        }
+    }
+}
+
 fn title(code: &str) -> String {
     let text = code.replace('-', " ");
     let mut letters = text.chars();
@@ -200,6 +231,7 @@ impl From<Rejection> for ApiError {
                 .help("keep large data elsewhere and put a reference to it into the context"),
             Rejection::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request-too-large", detail)
                 .help("ask for less at once; keep large data elsewhere and pass a reference to it"),
+            Rejection::Rollout(rejection) => Self::rollout(&rejection, detail),
             Rejection::SessionReplaced => Self::conflict("session-replaced", detail),
             Rejection::Value(rejection) => refusals::value(rejection, detail),
             Rejection::Lease(rejection) => refusals::lease(rejection, detail),

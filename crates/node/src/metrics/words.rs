@@ -4,6 +4,7 @@ use unisono_engine::agent::{AgentCommand, AgentEvent};
 use unisono_engine::definition::{DefinitionCommand, DefinitionEvent};
 use unisono_engine::lease::{LeaseCommand, LeaseEvent, LeaseRejection};
 use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent as E};
+use unisono_engine::rollout::{RolloutCommand, RolloutEvent};
 use unisono_engine::value::{Because, ValueCommand, ValueEvent, ValueRejection};
 use unisono_engine::{Command, Event, Rejection};
 
@@ -48,6 +49,9 @@ words! {
         StealLock = "steal-lock",
         Proclaim = "proclaim",
         StepClock = "step-clock",
+        RolloutReport = "rollout-report",
+        RolloutVerb = "rollout-verb",
+        RolloutAnswer = "rollout-answer",
         Tick = "tick",
     }
 }
@@ -62,6 +66,15 @@ words! {
         AgentDisconnected = "agentDisconnected",
         AgentGone = "agentGone",
         AgentCreditsChanged = "agentCreditsChanged",
+        EntityCreated = "entityCreated",
+        TargetsReported = "targetsReported",
+        TargetsHeard = "targetsHeard",
+        TargetsJudged = "targetsJudged",
+        TargetsAssigned = "targetsAssigned",
+        RolloutDecided = "rolloutDecided",
+        RolloutsRestarted = "rolloutsRestarted",
+        RolloutsFrozen = "rolloutsFrozen",
+        RolloutsThawed = "rolloutsThawed",
         Started = "orchestrationStarted",
         Dispatched = "activityDispatched",
         Completed = "activityCompleted",
@@ -129,6 +142,9 @@ impl CommandKind {
             Command::Value(ValueCommand::Break { .. }) => Self::BreakFuture,
             Command::Value(ValueCommand::Withdraw { .. }) => Self::WithdrawFuture,
             Command::Lease(command) => Self::of_lease(command),
+            Command::Rollout(RolloutCommand::Report { .. }) => Self::RolloutReport,
+            Command::Rollout(RolloutCommand::Answer { .. } | RolloutCommand::Acknowledge { .. }) => Self::RolloutAnswer,
+            Command::Rollout(_) => Self::RolloutVerb,
             Command::Tick => Self::Tick,
         }
     }
@@ -160,6 +176,7 @@ impl EventKind {
             Event::Orchestration(event) => Self::of_run(event),
             Event::Value(event) => Self::of_value(event),
             Event::Lease(event) => Self::of_lease(event),
+            Event::Rollout(event) => Self::of_rollout(event),
         }
     }
 
@@ -191,6 +208,20 @@ impl EventKind {
             LeaseEvent::Stolen { .. } => Self::LockStolen,
             LeaseEvent::Proclaimed { .. } => Self::Proclaimed,
             LeaseEvent::ClockStepped { .. } => Self::ClockStepped,
+        }
+    }
+
+    fn of_rollout(event: &RolloutEvent) -> Self {
+        match event {
+            RolloutEvent::Created { .. } => Self::EntityCreated,
+            RolloutEvent::Reported { .. } => Self::TargetsReported,
+            RolloutEvent::Heard { .. } => Self::TargetsHeard,
+            RolloutEvent::Judged { .. } => Self::TargetsJudged,
+            RolloutEvent::Assigned { .. } => Self::TargetsAssigned,
+            RolloutEvent::Decided { .. } => Self::RolloutDecided,
+            RolloutEvent::Restarted { .. } => Self::RolloutsRestarted,
+            RolloutEvent::Frozen { .. } => Self::RolloutsFrozen,
+            RolloutEvent::Thawed { .. } => Self::RolloutsThawed,
         }
     }
 
@@ -241,6 +272,7 @@ pub(crate) fn refusal(rejection: &Rejection) -> &'static str {
         Rejection::SessionReplaced => "session-replaced",
         Rejection::Value(rejection) => value_refusal(rejection),
         Rejection::Lease(rejection) => lease_refusal(rejection),
+        Rejection::Rollout(rejection) => rejection.code(),
         Rejection::Internal(_) => "internal",
     }
 }

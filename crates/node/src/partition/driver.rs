@@ -332,6 +332,7 @@ impl Driver {
             self.take(message);
         }
         self.tick();
+        self.advance();
         self.dispatch();
         if self.batch.events.len() > before {
             self.metrics.decided(begin.elapsed());
@@ -406,6 +407,7 @@ impl Driver {
     fn decide(&mut self, command: Command, responder: Responder) {
         let at = self.now();
         let kind = CommandKind::of(&command);
+        let about_rollouts = matches!(command, Command::Rollout(_));
         let mut events = std::mem::take(&mut self.events);
         let outcome = self
             .state
@@ -413,6 +415,10 @@ impl Driver {
             .and_then(|reply| self.fold_all(at, &events, reply));
         events.clear();
         self.events = events;
+        if about_rollouts {
+            // What follows from a report stands in the answer to it.
+            self.advance();
+        }
         match &outcome {
             Ok(_) => self.batch.tally.accepted(kind),
             Err(rejection) => self.metrics.refused(kind, rejection),
@@ -454,6 +460,16 @@ impl Driver {
         }
         self.batch.tally.event(event);
         self.state.evolve(revision, at, event, &mut self.batch.effects);
+    }
+
+    /// Lets the rules for rollouts decide what follows. What a full batch has no room for is decided in the next one.
+    fn advance(&mut self) {
+        let at = self.now();
+        while !self.is_full()
+            && let Some(event) = self.state.advance(at)
+        {
+            self.fold(at, &event);
+        }
     }
 
     fn dispatch(&mut self) {

@@ -269,6 +269,11 @@ impl Collected {
                 Entity::Lease(key) => (EntityKind::Lease, key),
                 Entity::Lock(key) => (EntityKind::Lock, key),
                 Entity::Marks => (EntityKind::Marks, 0),
+                Entity::Fleet(key) => (EntityKind::Fleet, key),
+                Entity::Targets(key) => (EntityKind::Targets, key),
+                Entity::Heard(key) => (EntityKind::Heard, key),
+                Entity::Notes(key) => (EntityKind::Notes, key),
+                Entity::Freezes(key) => (EntityKind::Freezes, key),
             };
             match row {
                 Some(row) => batch.put_entity(kind, key, &row),

@@ -106,6 +106,11 @@ pub(crate) fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
                 EntityKind::Lease => Entity::Lease(key),
                 EntityKind::Lock => Entity::Lock(key),
                 EntityKind::Marks => Entity::Marks,
+                EntityKind::Fleet => Entity::Fleet(key),
+                EntityKind::Targets => Entity::Targets(key),
+                EntityKind::Heard => Entity::Heard(key),
+                EntityKind::Notes => Entity::Notes(key),
+                EntityKind::Freezes => Entity::Freezes(key),
                 EntityKind::Partition => continue,
             };
             if matches!(entity, Entity::Run(_)) == runs {

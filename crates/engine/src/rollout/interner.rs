@@ -1,0 +1,124 @@
+//! Texts that many targets share, by number. Numbers live in memory only: events and rows hold the texts.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+/// The number of no text.
+pub(crate) const NONE: u32 = 0;
+
+#[derive(Debug)]
+struct Entry {
+    text: Arc<str>,
+    users: u32,
+}
+
+/// Texts by number, each kept as long as someone uses it.
+#[derive(Debug, Default)]
+pub(crate) struct Interner {
+    entries: Vec<Entry>,
+    ids: FxHashMap<Arc<str>, u32>,
+    free: Vec<u32>,
+}
+
+impl Interner {
+    /// The number of a text, which gets one more user. The empty text is [`NONE`].
+    pub(crate) fn acquire(&mut self, text: &str) -> u32 {
+        if text.is_empty() {
+            return NONE;
+        }
+        if let Some(id) = self.ids.get(text) {
+            self.entries[*id as usize - 1].users += 1;
+            return *id;
+        }
+        let text: Arc<str> = text.into();
+        let entry = Entry {
+            text: Arc::clone(&text),
+            users: 1,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id as usize - 1] = entry;
+                id
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+            }
+        };
+        self.ids.insert(text, id);
+        id
+    }
+
+    /// One user fewer.
+    pub(crate) fn release(&mut self, id: u32) {
+        if id == NONE {
+            return;
+        }
+        let entry = &mut self.entries[id as usize - 1];
+        entry.users -= 1;
+        if entry.users == 0 {
+            self.ids.remove(&entry.text);
+            entry.text = Arc::from("");
+            self.free.push(id);
+        }
+    }
+
+    /// One user fewer, as [`Interner::release`]; but the number is not used again before [`Interner::collect`].
+    pub(crate) fn release_later(&mut self, id: u32) {
+        if id != NONE {
+            self.entries[id as usize - 1].users -= 1;
+        }
+    }
+
+    /// Frees the numbers that nobody uses.
+    pub(crate) fn collect(&mut self) {
+        for (id, entry) in (1..).zip(&mut self.entries) {
+            if entry.users == 0 && self.ids.remove(&entry.text).is_some() {
+                entry.text = Arc::from("");
+                self.free.push(id);
+            }
+        }
+    }
+
+    /// Puts a text in the place of another.
+    pub(crate) fn replace(&mut self, id: &mut u32, text: &str) {
+        let new = self.acquire(text);
+        self.release(*id);
+        *id = new;
+    }
+
+    /// The text of a number.
+    pub(crate) fn get(&self, id: u32) -> &str {
+        match id {
+            NONE => "",
+            id => &self.entries[id as usize - 1].text,
+        }
+    }
+
+    /// The number of a text, if anybody uses it.
+    pub(crate) fn find(&self, text: &str) -> Option<u32> {
+        if text.is_empty() {
+            return Some(NONE);
+        }
+        self.ids.get(text).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_as_long_as_it_is_used_and_its_number_used_again() {
+        let mut texts = Interner::default();
+        let (one, two) = (texts.acquire("one"), texts.acquire("two"));
+        assert_eq!(texts.acquire("one"), one);
+        texts.release(one);
+        assert_eq!(texts.find("one"), Some(one));
+        texts.release(one);
+        assert_eq!((texts.find("one"), texts.get(two)), (None, "two"));
+        assert_eq!(texts.acquire("three"), one);
+        assert_eq!((texts.acquire(""), texts.get(NONE)), (NONE, ""));
+    }
+}

@@ -1,0 +1,7 @@
+//! Rollouts: what the walk-through of a rollout shows, what its rules say, and what must hold whatever happens.
+
+mod analysis;
+pub(crate) mod everything;
+mod random;
+mod rules;
+mod world;

@@ -1,0 +1,928 @@
+//! What must hold whatever happens: random fleets, policies, reports, verbs, clocks and crashes.
+//!
+//! A history is drawn from a seed, which is printed when something breaks: `ROLLOUT_SEED=N cargo test -p unisono-engine
+//! whatever_happens_to_a_fleet` repeats it. `ROLLOUT_STEPS` sets how many steps are taken in all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use unisono_engine::agent::AgentCommand;
+use unisono_engine::codec::{BatchWriter, read_batch};
+use unisono_engine::rollout::{
+    By, Decision, Judgement, RolloutCommand, RolloutEvent as E, RolloutReply, TargetFilter, Then, Verb,
+};
+use unisono_engine::{Command, Event, Rejection, Reply, Settings, State};
+use unisono_model::ids::{Revision, Timestamp};
+use unisono_model::rollout::{
+    Answer, CallKind, Health, Measured, Policy, Report, Reports, RolloutState, Said, TargetId, ToleranceMode, Version,
+};
+
+use super::world::{entity, policy, version};
+use crate::documents::space;
+use crate::sim::{BEGIN, Sim};
+use crate::storage::{Storage, replay};
+
+/// Steps in all; each is a report of one target, a verb, an answer, a while, or a crash.
+const STEPS: u64 = 1_000_000;
+/// Steps of one history.
+const LENGTH: u64 = 400;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+    }
+}
+
+/// A policy out of parts that were written by hand.
+fn any_policy(random: &mut Random) -> Policy {
+    let mut parts = vec![
+        (*random.pick(&[
+            r#""batch": 1"#,
+            r#""batch": 3"#,
+            r#""batch": "20%""#,
+            r#""batch": [1, 2, "50%"]"#,
+            r#""batch": {"start": 1, "factor": 2, "max": 6}"#,
+            r#""batch": "100%""#,
+        ]))
+        .to_owned(),
+    ];
+    let mut maybe = |random: &mut Random, n: u64, choices: &[&str]| {
+        if random.one_in(n) {
+            parts.push((*random.pick(choices)).to_owned());
+        }
+    };
+    maybe(
+        random,
+        2,
+        &[
+            r#""maxUnavailable": 2"#,
+            r#""maxUnavailable": "30%""#,
+            r#""maxUnavailable": 5"#,
+        ],
+    );
+    maybe(
+        random,
+        2,
+        &[
+            r#""budgets": [{"label": "zone", "maxInFlight": 1}]"#,
+            r#""budgets": [{"label": "zone", "maxUnavailable": "40%"}, {"label": "rack", "maxInFlight": 2}]"#,
+        ],
+    );
+    maybe(
+        random,
+        2,
+        &[
+            r#""failureTolerance": 1"#,
+            r#""failureTolerance": "20%""#,
+            r#""failureTolerance": "<34%""#,
+        ],
+    );
+    maybe(random, 3, &[r#""toleranceMode": "strict""#]);
+    maybe(
+        random,
+        2,
+        &[
+            r#""onFailure": "none""#,
+            r#""onFailure": "freeze""#,
+            r#""onFailure": "immediate""#,
+        ],
+    );
+    maybe(
+        random,
+        3,
+        &[
+            r#""canary": {"size": 1, "bakeSeconds": 5}"#,
+            r#""canary": {"size": "10%", "promotion": "manual"}"#,
+        ],
+    );
+    maybe(
+        random,
+        3,
+        &[
+            r#""waves": [{"name": "a", "select": {"labels": {"zone": "z0"}}, "bakeSeconds": 3}]"#,
+            r#""waves": [{"name": "a", "select": {"groups": ["g"]}, "failureTolerance": 0, "maxUnavailable": 1}]"#,
+            r#""waves": [{"name": "a", "take": 2, "promotion": "manual"}, {"name": "b", "select": {"labels": {"zone": "z1"}}}]"#,
+        ],
+    );
+    maybe(
+        random,
+        4,
+        &[r#""onNewVersion": "replace""#, r#""onNewVersion": "reject""#],
+    );
+    maybe(random, 3, &[r#""joiners": "lastKnownGood""#, r#""joiners": "leave""#]);
+    maybe(random, 3, &[r#""drift": "heal""#, r#""drift": "ignore""#]);
+    maybe(random, 6, &[r#""start": "manual""#]);
+    maybe(
+        random,
+        6,
+        &[r#""approval": {"at": ["start", "promotion"], "required": 1, "expiresSeconds": 20}"#],
+    );
+    maybe(
+        random,
+        6,
+        &[r#""windows": [{"cron": "*/2 * * * *", "durationSeconds": 40}]"#],
+    );
+    maybe(
+        random,
+        5,
+        &[
+            r#""hooks": [{"name": "h", "on": ["start", "wave", "promotion", "rollback"], "endpoint": {"url": "http://h/"}}]"#,
+        ],
+    );
+    maybe(
+        random,
+        5,
+        &[
+            r#""controllers": {"selection": {"url": "http://s/"}}"#,
+            r#""controllers": {"approval": {"url": "http://s/"}, "removal": {"url": "http://r/"}}"#,
+            r#""controllers": {"monitoring": {"url": "http://m/"}, "externalMonitoring": {"url": "http://e/"}}"#,
+        ],
+    );
+    maybe(
+        random,
+        8,
+        &[
+            r#""analysis": [{"name": "m", "query": "q", "endpoint": {"url": "http://m/"}, "intervalSeconds": 2,
+            "check": {"kind": "threshold", "max": 1}}]"#,
+        ],
+    );
+    maybe(
+        random,
+        3,
+        &[r#""progressDeadlineSeconds": 60"#, r#""progressDeadlineSeconds": null"#],
+    );
+    let health = format!(
+        r#""health": {{"healthyForSeconds": {}, "deadlineSeconds": {}, "silentAfterSeconds": {}, "unhealthyReports": {},
+            "healthyReports": {}, "onUnhealthy": "{}", "onSilent": "{}", "unreachable": "{}", "forgetAfterSeconds": {}}}"#,
+        random.pick(&[0, 2, 5]),
+        random.pick(&[6, 20]),
+        random.pick(&[4, 16, 900]),
+        random.pick(&[1, 2, 3]),
+        random.pick(&[1, 2]),
+        random.pick(&["fail", "wait"]),
+        random.pick(&["fail", "wait", "skip"]),
+        random.pick(&["leaveOut", "wait"]),
+        random.pick(&["null", "8"]),
+    );
+    parts.push(health);
+    policy(&format!("{{{}}}", parts.join(", ")))
+}
+
+/// What is known of a target from outside.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    zone: String,
+    rack: String,
+    /// What it said last.
+    said: Option<Said>,
+    runs: String,
+    /// Told, and not decided yet: by which rollout, and whether back.
+    moving: Option<(u32, bool)>,
+}
+
+struct World {
+    sim: Sim,
+    storage: Storage,
+    random: Random,
+    targets: BTreeMap<(String, String), Known>,
+    slots: BTreeMap<u32, (String, String)>,
+    rollout: u32,
+    version: String,
+    paused: bool,
+    open: bool,
+    stage_back: bool,
+    good: Option<String>,
+    done: BTreeSet<u32>,
+    overriding: bool,
+    versions: u64,
+    steps: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut world = Self {
+            sim: Sim::with(Settings::default()),
+            storage: Storage::default(),
+            random: Random(seed),
+            targets: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            rollout: 0,
+            version: String::new(),
+            paused: false,
+            open: false,
+            stage_back: false,
+            good: None,
+            done: BTreeSet::new(),
+            overriding: false,
+            versions: 0,
+            steps: 0,
+        };
+        let count = 1 + world.random.below(16);
+        for number in 0..count {
+            world.make_target(number);
+        }
+        world
+    }
+
+    fn make_target(&mut self, number: u64) {
+        let group = (*self.random.pick(&["", "g", "g/", "gg"])).to_owned();
+        let known = Known {
+            zone: format!("z{}", self.random.below(3)),
+            rack: format!("r{}", self.random.below(2)),
+            runs: "v0".to_owned(),
+            ..Known::default()
+        };
+        self.targets.entry((group, format!("t\"{number}/ü"))).or_insert(known);
+    }
+
+    fn command(&mut self, command: Command) -> Result<Reply, Rejection> {
+        let mut events = Vec::new();
+        let outcome = self.sim.state.decide(command, self.sim.now, &mut events);
+        if let Err(rejection) = &outcome {
+            assert!(events.is_empty(), "a refusal with events: {events:?}");
+            assert!(!rejection.to_string().is_empty());
+            if let Rejection::Rollout(rejection) = rejection {
+                assert!(
+                    !rejection.fix().is_empty() && !rejection.code().is_empty(),
+                    "{rejection}"
+                );
+            }
+        }
+        for event in events {
+            self.fold(event);
+        }
+        self.follow();
+        outcome
+    }
+
+    fn follow(&mut self) {
+        let mut count = 0;
+        while let Some(event) = self.sim.state.advance(self.sim.now) {
+            count += 1;
+            assert!(count < 2_000, "it decides without end: {event:?}");
+            self.fold(event);
+        }
+        let now = self.sim.now;
+        let due = self.sim.state.next_timer();
+        assert!(
+            due.is_none_or(|due| due > now),
+            "something is due at {due:?} and nothing is decided at {now}"
+        );
+    }
+
+    fn fold(&mut self, event: Event) {
+        let Event::Rollout(rollout) = &event else {
+            return self.sim.record(&[event]);
+        };
+        let rollout = rollout.clone();
+        self.before(&rollout);
+        self.sim.record(&[event]);
+        self.after(&rollout);
+        self.sim.effects.clear();
+        self.sim.facts.clear();
+    }
+
+    fn view(&self) -> Option<unisono_model::rollout::RolloutView> {
+        self.sim
+            .state
+            .rollouts()
+            .rollout_view(&space(), &entity(), self.sim.now)
+    }
+
+    /// What must hold for an event in the state before it.
+    fn before(&mut self, event: &E) {
+        match event {
+            E::Assigned {
+                rollout,
+                version,
+                back,
+                slots,
+                wave,
+                ..
+            } => {
+                assert!(!version.is_empty(), "an empty version");
+                if slots.is_empty() {
+                    return;
+                }
+                assert!(!self.paused, "assigned while paused");
+                assert!(
+                    self.open && *rollout == self.rollout,
+                    "assigned for a rollout that is over"
+                );
+                assert_eq!(*back, self.stage_back);
+                if !back {
+                    assert_eq!(*version, self.version);
+                }
+                if !self.overriding {
+                    self.check_budgets(slots.as_slice(), *back, *wave);
+                }
+            }
+            E::Decided { decision, .. } => self.check_decision(decision),
+            _ => {}
+        }
+    }
+
+    /// Counted from outside: what is in flight, by everything that has a limit.
+    fn check_budgets(&self, told: &[u32], back: bool, wave: u16) {
+        let view = self.view().unwrap();
+        let fleet = self.sim.state.rollouts().get(&space(), &entity()).unwrap();
+        let policy = &view.policy;
+        let told: BTreeSet<&(String, String)> = told.iter().map(|slot| &self.slots[slot]).collect();
+        let moving = |of: &dyn Fn(&Known) -> bool| {
+            let all = self.targets.iter();
+            all.filter(|(id, known)| of(known) && (known.moving.is_some() || told.contains(id)))
+                .count() as u64
+        };
+        let was_moving = |of: &dyn Fn(&Known) -> bool| {
+            self.targets
+                .values()
+                .filter(|known| of(known) && known.moving.is_some())
+                .count() as u64
+        };
+        let holds = |what: &str, of: &dyn Fn(&Known) -> bool, most: u64| {
+            let (now, before) = (moving(of), was_moving(of));
+            let flying = || {
+                self.targets
+                    .iter()
+                    .filter(|(_, known)| known.moving.is_some())
+                    .collect::<Vec<_>>()
+            };
+            assert!(
+                now <= most.max(before),
+                "{what}: {now} in flight, {most} allowed, {before} before; told {told:?}, in flight {:?}, {:?}",
+                flying(),
+                view.summary
+            );
+        };
+        let at_once = back && policy.on_failure == unisono_model::rollout::OnFailure::Immediate;
+        if at_once {
+            return;
+        }
+        let current = &view.waves[usize::try_from(view.wave).unwrap()];
+        let batch = if back {
+            view.waves[usize::from(wave)].batch.max(view.summary.counts.total)
+        } else {
+            current.batch
+        };
+        holds("batch", &|_| true, batch);
+        let targets = fleet.page(0, usize::MAX, &TargetFilter::default()).targets;
+        let total = |of: &dyn Fn(&str, &str) -> bool| {
+            let fits = |it: &&unisono_model::rollout::TargetView| of(&it.labels["zone"], &it.labels["rack"]);
+            targets.iter().filter(fits).count() as u64
+        };
+        let healthy: BTreeSet<(String, String)> = targets
+            .iter()
+            .filter(|it| matches!(it.health, Health::Healthy | Health::Busy))
+            .map(|it| (it.group.as_str().to_owned(), it.name.as_str().to_owned()))
+            .collect();
+        let unavailable = |of: &dyn Fn(&Known) -> bool| {
+            let all = self
+                .targets
+                .iter()
+                .filter(|(id, known)| of(known) && self.slots.values().any(|it| it == *id));
+            let broken = |id: &(String, String), known: &Known| known.moving.is_some() || !healthy.contains(id);
+            let (mut now, mut added) = (0_u64, false);
+            for (id, known) in all {
+                now += u64::from(broken(id, known) || told.contains(id));
+                added |= told.contains(id) && !broken(id, known);
+            }
+            (now, added)
+        };
+        for budget in &policy.budgets {
+            for value in ["z0", "z1", "z2", "r0", "r1"] {
+                let here = |known: &Known| {
+                    if budget.label == "zone" {
+                        known.zone == value
+                    } else {
+                        known.rack == value
+                    }
+                };
+                let size = total(&|zone, rack| {
+                    if budget.label == "zone" {
+                        zone == value
+                    } else {
+                        rack == value
+                    }
+                });
+                if let Some(most) = budget.max_in_flight {
+                    holds(value, &here, most.at_least_one(size));
+                }
+                if let Some(most) = budget.max_unavailable.filter(|_| !back) {
+                    let (now, added) = unavailable(&here);
+                    let most = most.at_least_one(size);
+                    assert!(!added || now <= most, "{value}: {now} unavailable, {most} allowed");
+                }
+            }
+        }
+        if let Some(most) = policy.max_unavailable {
+            let most = most.at_least_one(targets.len() as u64);
+            if back {
+                holds("maxUnavailable", &|_| true, most);
+            } else {
+                let (now, added) = unavailable(&|_| true);
+                assert!(!added || now <= most, "{now} unavailable, {most} allowed");
+            }
+        }
+        if policy.tolerance_mode == ToleranceMode::Strict && !back {
+            let failed = view.summary.counts.failed;
+            let (now, before) = (moving(&|_| true), was_moving(&|_| true));
+            let most = view.tolerated.max(1);
+            assert!(
+                failed + now <= most.max(failed + before),
+                "{failed} failed, {now} in flight, {most} tolerated"
+            );
+        }
+    }
+
+    fn check_decision(&mut self, decision: &Decision) {
+        match decision {
+            Decision::Began { wave, .. } if *wave > 0 => {
+                let view = self.view().unwrap();
+                let before = &view.waves[usize::from(*wave) - 1];
+                let nobody = before.counts.total == before.counts.skipped;
+                assert!(nobody || !self.done.is_empty(), "promoted without evidence: {before:?}");
+            }
+            Decision::Ended { state, .. } if *state == RolloutState::Succeeded.code() => {
+                assert!(!self.done.is_empty(), "succeeded without evidence");
+                let view = self.view().unwrap();
+                let counts = view.summary.counts;
+                assert!(
+                    counts.failed <= view.tolerated,
+                    "succeeded with {} failures",
+                    counts.failed
+                );
+                assert!(counts.done > 0 && counts.in_flight == 0 && !self.paused, "{counts:?}");
+            }
+            Decision::Failed { then, to, .. } => match then {
+                Then::GoBack | Then::GoBackAtOnce => assert!(to.as_ref().is_some_and(|to| !to.is_empty())),
+                Then::End | Then::Freeze => assert_eq!(*to, None),
+            },
+            _ => {}
+        }
+    }
+
+    /// What an event says, for the model.
+    fn after(&mut self, event: &E) {
+        match event {
+            E::Reported {
+                texts, joined, changes, ..
+            } => {
+                for it in joined {
+                    let id = (texts[it.group as usize].clone(), it.name.clone());
+                    self.slots.insert(it.slot, id);
+                }
+                for it in changes {
+                    if let Some(outcome) = it.outcome {
+                        self.outcome(it.slot, outcome, it.rollout.unwrap_or(0));
+                    }
+                }
+            }
+            E::Heard { silent, .. } => self.judged(silent),
+            E::Judged { judgements, .. } => self.judged(judgements),
+            E::Assigned {
+                rollout, back, slots, ..
+            } => {
+                for slot in slots.iter() {
+                    self.known(slot).moving = Some((*rollout, *back));
+                    self.done.remove(&slot);
+                }
+            }
+            E::Decided { rollout, decision, .. } => self.decided(*rollout, decision),
+            _ => {}
+        }
+        let good = self
+            .sim
+            .state
+            .rollouts()
+            .get(&space(), &entity())
+            .and_then(|fleet| fleet.summary().last_known_good);
+        let good = good.map(|it| it.to_string());
+        if good != self.good {
+            let succeeded = matches!(event, E::Decided { decision: Decision::Ended { state, .. }, .. }
+                if *state == RolloutState::Succeeded.code());
+            assert!(
+                succeeded && good.as_deref() == Some(&self.version),
+                "the last known good version moved by {event:?}"
+            );
+            self.good = good;
+        }
+    }
+
+    fn known(&mut self, slot: u32) -> &mut Known {
+        self.targets.get_mut(&self.slots[&slot]).unwrap()
+    }
+
+    fn judged(&mut self, judgements: &[Judgement]) {
+        for judgement in judgements {
+            for slot in judgement.slots.iter() {
+                self.outcome(slot, judgement.outcome, judgement.rollout);
+            }
+        }
+    }
+
+    fn outcome(&mut self, slot: u32, outcome: u8, rollout: u32) {
+        // 0 waits, 1 done, 2 failed, 3 and 4 went back or not, 5 settled, 6 skipped, 7 waits for its monitor.
+        if outcome == 0 || outcome == 7 {
+            return;
+        }
+        let version = self.version.clone();
+        let known = self.known(slot);
+        if outcome == 1 {
+            assert!(
+                known.moving.is_some() && known.said == Some(Said::Healthy),
+                "proven without evidence: {known:?}"
+            );
+            assert_eq!(known.runs, version, "proven on another version");
+        }
+        known.moving = None;
+        self.done.remove(&slot);
+        if outcome == 1 && rollout == self.rollout {
+            self.done.insert(slot);
+        }
+    }
+
+    fn decided(&mut self, rollout: u32, decision: &Decision) {
+        match decision {
+            Decision::Planned {
+                version, overriding, ..
+            } => {
+                assert!(!self.open, "two rollouts at once");
+                assert!(!version.is_empty());
+                (self.rollout, self.version, self.open) = (rollout, version.clone(), true);
+                (self.overriding, self.stage_back, self.paused) = (*overriding, false, false);
+                self.done.clear();
+            }
+            Decision::Paused => self.paused = true,
+            Decision::Resumed => self.paused = false,
+            Decision::Failed { then, .. } => self.stage_back = matches!(then, Then::GoBack | Then::GoBackAtOnce),
+            Decision::Ended { state, .. } => {
+                (self.open, self.paused, self.stage_back) = (false, false, false);
+                if *state != RolloutState::Superseded.code() {
+                    for known in self
+                        .targets
+                        .values_mut()
+                        .filter(|it| it.moving.is_some_and(|it| it.0 == rollout))
+                    {
+                        known.moving = None;
+                    }
+                }
+            }
+            Decision::Skipped { slots } | Decision::Condemned { slots } | Decision::Pinned { slots, .. } => {
+                for slot in slots.iter() {
+                    self.known(slot).moving = None;
+                    self.done.remove(&slot);
+                }
+            }
+            Decision::Forgot { slots, .. } => {
+                for slot in slots.iter() {
+                    self.known(slot).moving = None;
+                    self.done.remove(&slot);
+                    self.slots.remove(&slot);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn step(&mut self) {
+        self.steps += 1;
+        match self.random.below(100) {
+            0..=54 => self.report(),
+            55..=74 => self.pass(),
+            75..=82 => self.answer(),
+            83..=94 => self.verb(),
+            95 => self.set_policy(),
+            96 => self.storage.begin(&mut self.sim.state),
+            97 => {
+                let (count, disorder) = (self.random.below(12), self.random.next());
+                self.storage
+                    .write(&self.sim.state, usize::try_from(count).unwrap(), disorder);
+            }
+            98 if self.random.one_in(3) => self.crash(),
+            _ => {
+                let number = self.random.below(24);
+                self.make_target(number);
+            }
+        }
+    }
+
+    /// Some targets report: most obey and are well.
+    fn report(&mut self) {
+        let mut reports = Reports::default();
+        let ids: Vec<(String, String)> = self.targets.keys().cloned().collect();
+        let all = self.random.one_in(3);
+        for id in ids {
+            if !all && !self.random.one_in(4) {
+                continue;
+            }
+            let expected = {
+                let fleet = self.sim.state.rollouts().get(&space(), &entity());
+                fleet.and_then(|fleet| fleet.instruction(fleet.find(&id.0, &id.1)?)?.version)
+            };
+            let obeys = !self.random.one_in(6);
+            let said = match self.random.below(60) {
+                0..=3 => Said::Unhealthy,
+                4 => Said::Offline,
+                5 => Said::Busy,
+                6 => Said::InProgress,
+                _ => Said::Healthy,
+            };
+            let strays = self.random.one_in(120);
+            let known = self.targets.get_mut(&id).unwrap();
+            if strays {
+                known.runs = "stray".to_owned();
+            } else if let Some(expected) = expected.filter(|_| obeys) {
+                known.runs = expected.as_str().to_owned();
+            }
+            known.said = Some(said);
+            let report = Report {
+                group: id.0.as_str().into(),
+                name: id.1.as_str().into(),
+                version: Some(known.runs.as_str().into()),
+                health: Some(said),
+                labels: Some(
+                    [
+                        ("zone".to_owned(), known.zone.clone()),
+                        ("rack".to_owned(), known.rack.clone()),
+                    ]
+                    .into(),
+                ),
+                ..Report::default()
+            };
+            reports.push(&report).unwrap();
+        }
+        let asked = reports.len();
+        self.steps += asked as u64;
+        let reply = self.command(Command::Rollout(RolloutCommand::Report {
+            namespace: space(),
+            entity: entity(),
+            reports: Arc::new(reports),
+        }));
+        let Ok(Reply::Rollout(RolloutReply::Reported(reply))) = reply else {
+            panic!("a report was refused: {reply:?}");
+        };
+        assert_eq!(reply.slots.len(), asked);
+    }
+
+    fn pass(&mut self) {
+        let millis = match self.random.below(10) {
+            0 => self.random.below(60_000),
+            1..=3 => self.random.below(8_000),
+            _ => self.random.below(1_500),
+        };
+        let end = self.sim.now.plus_millis(millis);
+        // Sometimes the clock jumps, as after a suspend.
+        let jumps = self.random.one_in(20);
+        while let Some(due) = self.sim.state.next_timer().filter(|due| *due <= end && !jumps) {
+            self.sim.now = due;
+            self.command(Command::Tick).unwrap();
+        }
+        self.sim.now = end;
+        self.command(Command::Tick).unwrap();
+    }
+
+    fn answer(&mut self) {
+        let Some(fleet) = self.sim.state.rollouts().get(&space(), &entity()) else {
+            return;
+        };
+        let calls = fleet.open_calls();
+        if calls.is_empty() {
+            return;
+        }
+        let call = self.random.pick(&calls).clone();
+        let targets: Vec<TargetId> = call
+            .subject
+            .targets
+            .iter()
+            .filter(|_| self.random.below(3) > 0)
+            .cloned()
+            .collect();
+        let answer = match (self.random.below(10), call.kind) {
+            (0, _) => Answer::Unreachable {
+                message: "down".to_owned(),
+            },
+            (1, _) => Answer::Refuse {
+                message: "no".to_owned(),
+            },
+            (_, CallKind::Selection | CallKind::Approval | CallKind::Removal) => Answer::Targets { targets },
+            (2, CallKind::Monitoring) => Answer::Targets { targets },
+            (it, CallKind::Analysis) => Answer::Measured {
+                measured: Measured::Value {
+                    value: if it == 3 { 2.0 } else { 0.5 },
+                },
+            },
+            _ => Answer::Go,
+        };
+        // Nonsense is refused, and says why.
+        let _ = self.command(Command::Rollout(RolloutCommand::Answer {
+            namespace: space(),
+            entity: entity(),
+            call: call.id,
+            answer,
+        }));
+    }
+
+    fn some_targets(&mut self) -> Vec<TargetId> {
+        let ids: Vec<(String, String)> = self.targets.keys().cloned().collect();
+        let count = self.random.below(3);
+        (0..count)
+            .map(|_| {
+                let (group, name) = self.random.pick(&ids).clone();
+                TargetId::parse(&group, &name).unwrap()
+            })
+            .collect()
+    }
+
+    fn some_version(&mut self) -> Version {
+        if self.random.one_in(3) {
+            return version(&format!("v{}", self.random.below(self.versions + 1)));
+        }
+        self.versions += 1;
+        version(&format!("v{}", self.versions))
+    }
+
+    fn verb(&mut self) {
+        let verb = match self.random.below(24) {
+            0..=6 => Verb::SetVersion {
+                version: self.some_version(),
+                force: self.random.one_in(3),
+            },
+            7 => Verb::Start,
+            8 => Verb::Pause,
+            9 | 10 => Verb::Resume,
+            11 | 12 => Verb::Promote,
+            13 => Verb::Approve,
+            14 => Verb::Abort,
+            15 => Verb::Retry(self.some_targets()),
+            16 => Verb::Skip(self.some_targets()),
+            17 => Verb::Fail(self.some_targets()),
+            18 => Verb::Rollback { to: None },
+            19 => Verb::Override {
+                version: self.some_version(),
+                targets: self.some_targets(),
+                force: true,
+            },
+            20 => Verb::Unpin(Vec::new()),
+            21 => Verb::ClearBad {
+                version: self.some_version(),
+            },
+            22 => Verb::Forget(self.some_targets()),
+            _ if self.random.one_in(2) => Verb::Freeze { for_ms: Some(5_000) },
+            _ => Verb::Thaw,
+        };
+        self.act(verb);
+    }
+
+    fn act(&mut self, verb: Verb) {
+        let actor = (*self.random.pick(&["ann", "bob"])).to_owned();
+        let by = By {
+            actor: Some(actor),
+            reason: None,
+            based_on: self.random.one_in(10).then(|| Revision(self.random.below(50))),
+        };
+        let (pauses, aborts) = (verb == Verb::Pause, verb == Verb::Abort);
+        let outcome = self.command(Command::Rollout(RolloutCommand::Do {
+            namespace: space(),
+            entity: entity(),
+            by,
+            verb,
+        }));
+        if let Ok(Reply::Rollout(RolloutReply::Done(done))) = outcome {
+            assert!(!done.message.is_empty());
+            let state = self.view().map(|view| view.summary.state);
+            if pauses {
+                assert_eq!(state, Some(RolloutState::Paused));
+            }
+            if aborts {
+                assert_eq!(state, Some(RolloutState::Aborted));
+                assert!(!self.open);
+            }
+        }
+    }
+
+    fn set_policy(&mut self) {
+        let policy = Box::new(any_policy(&mut self.random));
+        self.act(Verb::SetPolicy { policy, classic: None });
+    }
+
+    /// The process dies; another one begins with what is durable.
+    fn crash(&mut self) {
+        self.assert_folds();
+        self.storage.crash();
+        self.sim.state = self.storage.recover(&self.sim);
+        self.command(Command::Agent(AgentCommand::NodeStarted)).unwrap();
+    }
+
+    /// Folding the journal gives the same state, with and without a checkpoint, and every count is right.
+    fn assert_folds(&mut self) {
+        let mut folded = State::new(self.sim.settings);
+        replay(&mut folded, &self.sim.journal, Revision(0));
+        let mut recovered = self.storage.recover(&self.sim);
+        assert_eq!(folded.hash(), self.sim.state.hash(), "folded");
+        assert_eq!(recovered.hash(), self.sim.state.hash(), "recovered");
+        for state in [&mut folded, &mut recovered, &mut self.sim.state] {
+            if let Some(fleet) = state.rollouts_mut().fleet_mut(1) {
+                fleet.assert_counts();
+            }
+        }
+    }
+}
+
+fn history(seed: u64, length: u64) -> u64 {
+    let mut world = World::new(seed);
+    world.set_policy();
+    world.report();
+    world.act(Verb::SetVersion {
+        version: version("v0"),
+        force: false,
+    });
+    for step in 0..length {
+        world.step();
+        if step % 100 == 99 {
+            world.assert_folds();
+        }
+    }
+    world.assert_folds();
+    world.steps
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_to_a_fleet_its_rules_hold_and_the_journal_tells_the_same() {
+    let first = setting("ROLLOUT_SEED");
+    let begin = first.unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) >> 16);
+    let steps = if first.is_some() {
+        1
+    } else {
+        setting("ROLLOUT_STEPS").unwrap_or(STEPS)
+    };
+    println!("histories from seed {begin}");
+    let threads = 2;
+    let workers: Vec<_> = (0..threads)
+        .map(|worker| {
+            std::thread::spawn(move || {
+                let (mut taken, mut seed) = (0, begin + worker);
+                while taken < steps / threads + 1 && (first.is_none() || worker == 0) {
+                    let outcome = catch_unwind(AssertUnwindSafe(|| history(seed, LENGTH)));
+                    match outcome {
+                        Ok(steps) => taken += steps,
+                        Err(panic) => {
+                            println!("repeat it with ROLLOUT_SEED={seed}");
+                            resume_unwind(panic);
+                        }
+                    }
+                    seed += threads;
+                }
+                taken
+            })
+        })
+        .collect();
+    let taken: u64 = workers.into_iter().map(|it| it.join().unwrap()).sum();
+    println!("{taken} steps");
+}
+
+/// Batches as a journal holds them, for tests that count bytes.
+#[test]
+fn an_event_about_a_hundred_thousand_targets_is_small() {
+    let slots = unisono_engine::rollout::Slots::of((0..100_000).collect());
+    let event = Event::Rollout(E::Assigned {
+        entity: 1,
+        time: BEGIN.0,
+        rollout: 1,
+        wave: 0,
+        version: "v2".to_owned(),
+        back: false,
+        slots,
+        deadline: 1,
+        healthy_for: 1,
+        call: None,
+    });
+    let mut writer = BatchWriter::new(Revision(1));
+    writer.push(Timestamp(0), &event);
+    let finished = writer.finish();
+    let bytes = &finished.bytes[finished.start..];
+    assert!(bytes.len() < 64, "{}", bytes.len());
+    assert_eq!(read_batch(bytes).unwrap()[0].event, event);
+}
