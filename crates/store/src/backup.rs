@@ -80,7 +80,7 @@ impl StoreSnapshot {
 
 impl Inner {
     /// Every keyspace there is, by name.
-    fn keyspaces(&self) -> Result<Vec<(Arc<str>, Keyspace)>, StoreError> {
+    pub(crate) fn keyspaces(&self) -> Result<Vec<(Arc<str>, Keyspace)>, StoreError> {
         let mut names: Vec<Arc<str>> = self
             .database
             .list_keyspace_names()

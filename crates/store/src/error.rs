@@ -90,12 +90,41 @@ impl From<fjall::Error> for StoreError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Poisoned => Self::Broken,
+            fjall::Error::Storage(_)
+            | fjall::Error::JournalRecovery(_)
+            | fjall::Error::Decompress(_)
+            | fjall::Error::InvalidTag(_)
+            | fjall::Error::InvalidTrailer
+            | fjall::Error::Unrecoverable
+                if io_cause(&error).is_none() =>
+            {
+                Self::damaged("a file of the key-value library", error)
+            }
             other => Self::Engine(other),
         }
     }
 }
 
+/// What the operating system said, if it did.
+fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
+}
+
 impl StoreError {
+    /// Whether the disk, or a quota on it, had no room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        io_cause(self)
+            .is_some_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
     pub(crate) fn damaged(what: impl Into<String>, reason: impl ToString) -> Self {
         Self::Damaged {
             what: what.into(),

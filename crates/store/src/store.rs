@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use crate::integrity::{self, CutLog};
 use crate::{Batch, StoreError, key};
 
 /// The format this release writes. A release reads every format up to its own.
@@ -87,6 +88,7 @@ pub(crate) struct Inner {
     pub(crate) logs: Keyspace,
     /// Held while a commit reads what it is about to change. Holds the highest revision of any history chunk.
     pub(crate) highest_history: Mutex<u64>,
+    cut_log: Option<CutLog>,
 }
 
 impl Store {
@@ -94,7 +96,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NewerFormat`] when a newer release wrote it, [`StoreError::NotAStore`] when the directory holds
-    /// something else, [`StoreError::Locked`] when another process has it open; otherwise what the disk refused.
+    /// something else, [`StoreError::Locked`] when another process has it open, [`StoreError::Damaged`] when it is not what
+    /// was written; otherwise what the disk refused.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
         if !is_store(&options.dir)? {
             create(&options)?;
@@ -107,6 +110,12 @@ impl Store {
             }
         }
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Where opening cut the library's log, if it did: what was committed after the last checkpoint may be lost from there on.
+    #[must_use]
+    pub fn cut_log(&self) -> Option<&CutLog> {
+        self.0.cut_log.as_ref()
     }
 
     /// The last checkpoint; none in a new store.
@@ -205,7 +214,7 @@ fn sync_parent(dir: &Path) -> Result<(), StoreError> {
         .map_err(|error| io_error("sync", parent, error))
 }
 
-fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
+pub(crate) fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
     StoreError::Io {
         doing,
         path: path.to_owned(),
@@ -214,6 +223,7 @@ fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
 }
 
 fn open_inner(options: &StoreOptions) -> Result<Inner, StoreError> {
+    let cut_log = integrity::check(&options.dir)?;
     let database = Database::builder(&options.dir)
         .cache_size(options.cache_bytes)
         .max_journaling_size(LOG_BYTES)
@@ -244,6 +254,7 @@ fn open_inner(options: &StoreOptions) -> Result<Inner, StoreError> {
         history: keyspace("history")?,
         logs: keyspace("logs")?,
         highest_history: Mutex::new(highest_history),
+        cut_log,
         database,
     })
 }

@@ -39,6 +39,14 @@ pub(super) async fn recover(
              for an unfinished write: {error}"
         );
     }
+    if let Some(cut) = shared.store.cut_log() {
+        tracing::warn!(
+            "the store's log cannot be read from byte {} of {} on; what it held of events is made again from the journal, \
+             and logs of the last moments may be missing. After a power loss this is normal, otherwise look at the disk",
+            cut.offset,
+            cut.path.display()
+        );
+    }
     let mut state = State::new(shared.settings);
     let checkpoint = shared.store.checkpoint()?;
     if let Some(checkpoint) = checkpoint {
