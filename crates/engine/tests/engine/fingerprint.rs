@@ -100,6 +100,7 @@ pub(crate) fn fingerprint(state: &State, known: &Known) -> BTreeMap<String, Stri
     see("runs".to_owned(), state.runs().len().to_string());
     see("connected".to_owned(), state.connected_agents().to_string());
     see("revision".to_owned(), state.revision.to_string());
+    see("time of the last event".to_owned(), state.now.0.to_string());
     seen
 }
 

@@ -216,3 +216,16 @@ fn a_row_says_which_event_it_has_seen_last() {
         }
     }
 }
+
+#[test]
+fn time_does_not_go_back_though_nothing_that_is_left_shows_it() {
+    let mut sim = sim();
+    sim.join("i", &["work"], 1);
+    sim.start("r", "single", 1).unwrap();
+    let token = only(&mut sim).token;
+    sim.now = sim.now.plus_millis(3_600_000);
+    sim.complete(token).unwrap();
+    let (rows, base) = (rows(&mut sim.state), sim.state.revision);
+    let (state, _) = recovered(&sim, base, &rows.iter().collect::<Vec<_>>());
+    assert_eq!(state.now, sim.now);
+}
