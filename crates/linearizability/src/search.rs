@@ -54,8 +54,8 @@ struct Doubtful {
     operation: usize,
     called: u64,
     ended: u64,
-    /// Those that ask the same and end before it. Where two that ask the same are possible, which of them happened makes
-    /// no difference, and the one that ends later can still be taken later.
+    /// Those that ask the same and end before it. Where two that ask the same are possible, the one that ends later can
+    /// still be taken later, and so the other one is taken, unless its later call rules out more.
     twins: Vec<usize>,
 }
 
@@ -176,12 +176,15 @@ impl<'a, M: Model> Search<'a, M> {
         self.operations[self.events[place].operation].ended()
     }
 
+    /// Whether a doubtful operation can be next, and none that asks the same should be before it.
     fn may_take(&self, number: usize, blocked: u64) -> bool {
+        let called_by = |number: usize, time| self.doubtful[number].called <= time;
         let is_possible = |number: usize| {
-            let Doubtful { called, ended, .. } = self.doubtful[number];
-            !self.doubtful_taken.has(number) && called < blocked && self.newest < ended
+            !self.doubtful_taken.has(number) && called_by(number, blocked) && self.newest < self.doubtful[number].ended
         };
-        is_possible(number) && !self.doubtful[number].twins.iter().any(|twin| is_possible(*twin))
+        let newest = self.newest.max(self.doubtful[number].called);
+        let mut twins = self.doubtful[number].twins.iter();
+        is_possible(number) && !twins.any(|twin| is_possible(*twin) && called_by(*twin, newest))
     }
 
     /// The state after an operation, if it fits here and leads to something new.

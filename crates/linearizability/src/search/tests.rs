@@ -117,6 +117,24 @@ fn what_was_lost_happened_before_its_loss_or_never() {
 }
 
 #[test]
+fn of_two_writes_that_ask_the_same_the_one_called_first_may_be_the_one() {
+    let write = || unknown(601, RegisterInput::Write(0));
+    let later = Operation {
+        called: 800,
+        outcome: Outcome::Lost(1350),
+        ..write()
+    };
+    let swap = Operation {
+        outcome: Outcome::Lost(653),
+        ..unknown(103, RegisterInput::Swap { expected: 0, new: 1 })
+    };
+    assert_eq!(
+        verdict(vec![later, write(), read(602, 1152, 1, 1), swap]),
+        Verdict::Linearizable
+    );
+}
+
+#[test]
 fn keys_are_independent_and_the_broken_one_is_named() {
     let history = History::from([("fine", vec![write(1, 2, 7, 1)]), ("broken", vec![read(3, 4, 8, 1)])]);
     let Verdict::NotLinearizable(failure) = check(&Register, &history) else {
