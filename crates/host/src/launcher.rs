@@ -163,7 +163,8 @@ impl Launcher {
     async fn lead(self, leadership: Leadership, killer: Arc<Killer>) -> Tenure {
         killer.arm(leadership.until() + self.timing.grace);
         let (key, token) = (leadership.key().clone(), leadership.token());
-        tracing::info!("leading {key} with the fencing token {token}; {}", self.timing);
+        tracing::info!("leading {key} with the fencing token {token}");
+        tracing::debug!("{}", self.timing);
         self.life.stage.send_replace(Stage::Leading { key, token });
         let monitor = Monitor {
             life: Arc::clone(&self.life),

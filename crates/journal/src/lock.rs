@@ -2,7 +2,8 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -35,11 +36,13 @@ pub enum LockError {
 
 /// An exclusive lock on a data directory, held until it is dropped or the process ends, however it ends.
 ///
-/// It is an advisory lock of the operating system on the file `LOCK`, which also names the holder's process id. The file
-/// stays when the lock is gone: a file that comes and goes could be locked twice.
+/// It is an advisory lock of the operating system on the file `LOCK`, which also names the holder's process id and counts
+/// how often it was locked. The file stays when the lock is gone: a file that comes and goes could be locked twice.
 #[derive(Debug)]
 pub struct DataDirLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+    number: u64,
 }
 
 impl DataDirLock {
@@ -56,37 +59,62 @@ impl DataDirLock {
             dir: dir.to_owned(),
             source,
         };
+        let path = dir.join(name);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(dir.join(name))
+            .open(&path)
             .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(LockError::Held {
                     dir: dir.to_owned(),
-                    holder: holder(&mut file),
+                    holder: line(&mut file, 0),
                 });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        name_holder(&mut file).map_err(failed)?;
-        Ok(Self { _file: file })
+        let number = line(&mut file, 1).unwrap_or(0_u64) + 1;
+        name_holder(&mut file, number).map_err(failed)?;
+        Ok(Self { file, path, number })
+    }
+
+    /// How often the directory was locked, this time included. It begins again when the file was removed.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the file that is locked is still the one in the directory. If it was removed or replaced, or the whole
+    /// directory was, another process can lock the one that is there now.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        let held = self.file.metadata()?;
+        match self.path.metadata() {
+            Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
-fn holder(file: &mut File) -> Option<u32> {
+/// A number that stands in a line of the file.
+fn line<T: std::str::FromStr>(file: &mut File, index: usize) -> Option<T> {
     let mut text = String::new();
+    file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    text.lines().nth(index)?.trim().parse().ok()
 }
 
-fn name_holder(file: &mut File) -> io::Result<()> {
+fn name_holder(file: &mut File, number: u64) -> io::Result<()> {
+    file.rewind()?;
     file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())
+    write!(file, "{}\n{number}\n", std::process::id())
 }
 
 #[cfg(test)]
@@ -112,6 +140,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(DataDirLock::acquire(dir.path()).unwrap());
         DataDirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn it_is_counted_how_often_a_directory_was_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let numbers = [(); 3].map(|()| DataDirLock::acquire(dir.path()).unwrap().number());
+        assert_eq!(numbers, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_or_replaced_is_not_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DataDirLock::acquire(dir.path()).unwrap();
+        assert!(lock.is_in_place().unwrap());
+        std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+        assert!(!lock.is_in_place().unwrap());
+        let _other = DataDirLock::acquire(dir.path()).unwrap();
+        assert!(!lock.is_in_place().unwrap());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use unisono_engine::codec::CodecError;
 use unisono_engine::snapshot::LoadError;
+use unisono_host::Problem;
 use unisono_journal::{JournalError, LockError};
 use unisono_store::StoreError;
 
@@ -75,7 +76,20 @@ pub enum NodeError {
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    /// The node does not lead its data directory, or no longer.
+    #[error("{0}")]
+    Leadership(String),
     /// The partition ended by itself.
     #[error("{0}")]
     Partition(String),
+}
+
+impl From<Problem> for NodeError {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            // The one service is the server, and it says for itself what is wrong.
+            Problem::ServiceFailed { error, .. } => Self::Partition(error.to_string()),
+            problem => Self::Leadership(problem.to_string()),
+        }
+    }
 }

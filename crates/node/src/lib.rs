@@ -8,6 +8,7 @@ pub mod backup;
 mod error;
 mod feed;
 mod hub;
+mod leadership;
 mod limits;
 mod metrics;
 mod partition;
@@ -22,11 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 pub use unisono_engine::Settings;
 pub use unisono_engine::orchestration::RetryPolicy;
-use unisono_journal::DataDirLock;
+use unisono_host::{Host, ProblemHandle, Service, ServiceContext, service};
 use unisono_model::api::{Problem, StartRequest, StartResponse};
 use unisono_model::name::Name;
 use unisono_model::protocol::{AgentMessage, ServerMessage};
@@ -35,6 +36,7 @@ use unisono_telemetry::trace::Spans;
 
 use api::{AgentReader, AgentWriter, Api, ApiState, LinkClosed, Notes, Schemas, serve_agent};
 pub use error::NodeError;
+use leadership::DirectoryLease;
 use limits::LimitedListener;
 use metrics::Metrics;
 use trace::Traces;
@@ -81,12 +83,12 @@ impl NodeOptions {
 /// How long requests under way may take when the node stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// A running node.
+/// A running node: a server, hosted where it has the lock on its data directory.
 pub struct Node {
+    host: Host,
+    problem: ProblemHandle,
     api: Api,
     address: SocketAddr,
-    server: tokio::task::JoinHandle<std::io::Result<()>>,
-    _lock: DataDirLock,
 }
 
 impl Node {
@@ -95,37 +97,32 @@ impl Node {
     /// # Errors
     /// [`NodeError`] when the directory is in use or damaged, or the address cannot be listened on.
     pub async fn start(options: NodeOptions) -> Result<Self, NodeError> {
-        let directory = options.data_directory.clone();
-        std::fs::create_dir_all(&directory).map_err(|source| NodeError::DataDirectory {
-            path: directory.clone(),
-            source,
-        })?;
-        let lock = DataDirLock::acquire(&directory)?;
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .map_err(|source| NodeError::Listen {
-                address: options.listen.to_string(),
-                source,
-            })?;
-        let address = listener.local_addr().map_err(|source| NodeError::Listen {
-            address: options.listen.to_string(),
-            source,
-        })?;
-        let api = recover(&options).await?;
-        let stopping = api.stopping.clone();
-        let router = api::router(api.clone());
-        let listener = LimitedListener::new(listener);
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(async move { stopping.cancelled().await })
-                .await
-        });
-        Ok(Self {
-            api,
-            address,
-            server,
-            _lock: lock,
-        })
+        let path = options.data_directory.clone();
+        if let Err(source) = std::fs::create_dir_all(&path) {
+            return Err(NodeError::DataDirectory { path, source });
+        }
+        let lease = Arc::new(DirectoryLease::new(&path));
+        let (ready, started) = oneshot::channel();
+        let (host, problem) = leadership::launch(Arc::clone(&lease), hosted(options, ready))?;
+        let refused = match started.await {
+            Ok(Ok((api, address))) => {
+                return Ok(Self {
+                    host,
+                    problem,
+                    api,
+                    address,
+                });
+            }
+            Ok(Err(error)) => error,
+            // The server was never run.
+            Err(_) => match lease.refusal() {
+                Some(refusal) => NodeError::Locked(refusal),
+                None => problem.signalled().await.into(),
+            },
+        };
+        // What is wrong is known already.
+        let _ = leadership::shut_down(&host).await;
+        Err(refused)
     }
 
     /// Where it listens.
@@ -134,12 +131,9 @@ impl Node {
         self.address
     }
 
-    /// Waits until the node has ended by itself, and says why.
+    /// Waits until the node cannot go on, and says why.
     pub async fn problem(&self) -> NodeError {
-        match self.api.partition.ended().await {
-            Some(problem) => NodeError::Partition(problem),
-            None => NodeError::Partition("the partition has stopped".to_owned()),
-        }
+        self.problem.signalled().await.into()
     }
 
     /// Serves an agent of this process: what it sends, and where it is sent to.
@@ -175,15 +169,73 @@ impl Node {
     /// Stops taking work, lets what is under way become durable, writes a checkpoint, and returns.
     ///
     /// # Errors
-    /// [`NodeError::Partition`] when the partition could not end as it should.
+    /// [`NodeError`] when there was a problem, before or now.
     pub async fn shutdown(self) -> Result<(), NodeError> {
+        leadership::shut_down(&self.host).await
+    }
+}
+
+/// The service that a node's host runs. It says when it serves, or why it does not.
+fn hosted(options: NodeOptions, ready: oneshot::Sender<Result<(Api, SocketAddr), NodeError>>) -> Box<dyn Service> {
+    service("server", |context: ServiceContext| async move {
+        let (server, address) = match Server::start(options).await {
+            Ok(started) => started,
+            Err(error) => {
+                let why = error.to_string();
+                // Nobody waits for it any more when the start was given up, and then nobody wants to know.
+                let _ = ready.send(Err(error));
+                return Err(why.into());
+            }
+        };
+        let _ = ready.send(Ok((Arc::clone(&server.api), address)));
+        context.started();
+        tokio::select! {
+            problem = server.problem() => return Err(problem.into()),
+            () = context.stopping() => {}
+        }
+        Ok(server.stop().await?)
+    })
+}
+
+/// What serves while it leads.
+struct Server {
+    api: Api,
+    listener: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn start(options: NodeOptions) -> Result<(Self, SocketAddr), NodeError> {
+        let cannot_listen = |source| NodeError::Listen {
+            address: options.listen.to_string(),
+            source,
+        };
+        let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
+        let address = listener.local_addr().map_err(cannot_listen)?;
+        let api = recover(&options).await?;
+        let stopping = api.stopping.clone();
+        let router = api::router(api.clone());
+        let listener = LimitedListener::new(listener);
+        let listener = tokio::spawn(async move {
+            axum::serve(listener, router)
+                .with_graceful_shutdown(async move { stopping.cancelled().await })
+                .await
+        });
+        Ok((Self { api, listener }, address))
+    }
+
+    /// Waits until the partition has ended by itself, and says why.
+    async fn problem(&self) -> NodeError {
+        let why = self.api.partition.ended().await;
+        NodeError::Partition(why.unwrap_or_else(|| "the partition has stopped".to_owned()))
+    }
+
+    async fn stop(mut self) -> Result<(), NodeError> {
         self.api.partition.refuse_new_work();
         self.api.stopping.cancel();
         self.api.sessions.close_all("the server shuts down");
-        let mut server = self.server;
-        if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
+        if tokio::time::timeout(DRAIN, &mut self.listener).await.is_err() {
             tracing::warn!("some requests were still under way after {DRAIN:?}; they are cut off");
-            server.abort();
+            self.listener.abort();
         }
         self.api.partition.stop();
         let ended = self.api.partition.ended().await;

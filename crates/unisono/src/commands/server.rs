@@ -113,7 +113,12 @@ pub(crate) async fn run(args: ServerArgs, global: &Global, log: LogLevels) -> Re
     };
     global.console().line(format!("listening on http://{}", node.address()));
     tokio::select! {
-        problem = node.problem() => Err(problem.into()),
+        problem = node.problem() => {
+            signals.leave_at_once();
+            // What still can, ends in order; and the problem is known.
+            let _ = node.shutdown().await;
+            Err(problem.into())
+        }
         name = signals.next() => {
             signals.leave_at_once();
             shut_down(node, name).await.map_err(Failure::from)

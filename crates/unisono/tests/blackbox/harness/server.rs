@@ -221,6 +221,12 @@ impl Server {
         let mut child = self.child.take().unwrap();
         terminate(&mut child)
     }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Ended {
+        let mut child = self.child.take().unwrap();
+        wait(&mut child, "by itself")
+    }
 }
 
 impl Drop for Server {
@@ -232,6 +238,11 @@ impl Drop for Server {
 /// Asks a process to leave, and waits until it has.
 pub(crate) fn terminate(child: &mut Child) -> Ended {
     signal(child, Signal::TERM);
+    wait(child, "after SIGTERM")
+}
+
+/// Waits until a process has ended.
+fn wait(child: &mut Child, why: &str) -> Ended {
     let begin = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -242,7 +253,7 @@ pub(crate) fn terminate(child: &mut Child) -> Ended {
         }
         if begin.elapsed() > PATIENCE {
             let _ = child.kill();
-            panic!("the process has not left {PATIENCE:?} after SIGTERM");
+            panic!("the process has not left within {PATIENCE:?} {why}");
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -106,3 +106,21 @@ async fn a_data_directory_belongs_to_one_server() {
     assert!(said.contains("data directory"), "{said}");
     server.client().ready().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_lock_is_taken_away_stands_down() {
+    let mut server = Server::start();
+    let client = server.client();
+    apply(&client, ECHO).await;
+    assert!(client.start(&request("r", "t")).await.unwrap().created);
+    std::fs::remove_file(server.data().join("LOCK")).unwrap();
+    let ended = server.ended();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = server.site().logged("server");
+    assert!(
+        said.contains("is lost: the lease was ended or taken by another"),
+        "{said}"
+    );
+    server.restart();
+    assert_eq!(recovered(&server), (1, 0), "it wrote its checkpoint");
+}
