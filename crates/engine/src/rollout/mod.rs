@@ -45,6 +45,7 @@ mod verbs;
 mod view;
 mod waves;
 mod why;
+pub mod workload;
 
 pub(crate) use advance::advance;
 pub use command::{By, RolloutCommand, Verb};
