@@ -422,6 +422,17 @@ impl Work {
         capacity
     }
 
+    /// Which queues have an agent that is connected.
+    pub(crate) fn served(&self) -> Served {
+        let mut served = vec![false; self.queues.len()];
+        for agent in self.agents.values().filter(|agent| agent.session().is_some()) {
+            for (queue, _) in &agent.queues {
+                served[queue.0 as usize] = true;
+            }
+        }
+        Served(served)
+    }
+
     /// Each queue. `ready_since` tells since when an activity is ready, if it still is since that revision.
     pub(crate) fn depths(&self, ready_since: impl Fn(AttemptRef, Revision) -> Option<Timestamp>) -> Vec<QueueDepth> {
         let mut agents = vec![0; self.queues.len()];
@@ -474,6 +485,15 @@ pub struct AgentCounts {
     pub capacity: usize,
     /// Attempts that all of them hold.
     pub held: usize,
+}
+
+/// Which queues have an agent that is connected.
+pub(crate) struct Served(Vec<bool>);
+
+impl Served {
+    pub(crate) fn has_agents(&self, queue: QueueId) -> bool {
+        self.0.get(queue.0 as usize).is_some_and(|served| *served)
+    }
 }
 
 /// What the connected agents of a queue can hold.

@@ -10,7 +10,7 @@ use crate::ids::{AttemptToken, Revision, Timestamp};
 use crate::name::Name;
 use crate::problem::Mistake;
 use crate::protocol::{ActivityError, ContextPatch};
-pub use crate::states::{ActivityState, OrchestrationState, UnknownState};
+pub use crate::states::{ActivityState, OrchestrationState, UnknownState, WaitReason};
 
 /// The media type of every error answer (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -218,6 +218,9 @@ pub struct OrchestrationSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
+    /// What activities of it wait for, while it is open; empty when agents run all that can be run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<WaitReason>,
 }
 
 /// Everything about one orchestration.
@@ -274,6 +277,8 @@ struct FlatView {
     labels: BTreeMap<String, String>,
     created_at: Timestamp,
     ended_at: Option<Timestamp>,
+    #[serde(default)]
+    waiting_for: Vec<WaitReason>,
     namespace: Name,
     revision: Revision,
     started_at: Option<Timestamp>,
@@ -299,6 +304,7 @@ impl From<FlatView> for OrchestrationView {
                 labels: flat.labels,
                 created_at: flat.created_at,
                 ended_at: flat.ended_at,
+                waiting_for: flat.waiting_for,
             },
             namespace: flat.namespace,
             revision: flat.revision,
@@ -484,6 +490,39 @@ pub struct Page<T> {
     /// Give this as `pageToken` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
+}
+
+/// How many orchestrations there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrchestrationCount {
+    /// So many match.
+    pub count: u64,
+    /// Whether that is all of them. Otherwise counting was given up: there are at least so many.
+    pub exact: bool,
+    /// The same by group, where groups were asked for; those without any are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<OrchestrationGroup>,
+}
+
+/// Orchestrations of one type, version or state, as they were told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrchestrationGroup {
+    /// Their type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub r#type: Option<Name>,
+    /// Their version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Their state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<OrchestrationState>,
+    /// So many.
+    pub count: u64,
+    /// Whether that is all of them; otherwise there are at least so many.
+    pub exact: bool,
 }
 
 /// Cancels an orchestration.

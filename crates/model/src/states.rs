@@ -108,10 +108,51 @@ impl ActivityState {
     }
 }
 
-/// The text is no state.
+/// What the activities of an open orchestration wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitReason {
+    /// An agent: none that is connected runs the activity's type.
+    NoAgent,
+    /// An agent with room: all that run the activity's type hold as many attempts as they are willing to.
+    AgentsFull,
+    /// A call from outside that completes or fails it.
+    ExternalCall,
+    /// A time, at which it runs again.
+    Time,
+    /// The end of the pause after an error; it waits for a time as well.
+    Retry,
+}
+
+impl WaitReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::NoAgent,
+        Self::AgentsFull,
+        Self::ExternalCall,
+        Self::Time,
+        Self::Retry,
+    ];
+
+    /// The word used in JSON and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAgent => "no-agent",
+            Self::AgentsFull => "agents-full",
+            Self::ExternalCall => "external-call",
+            Self::Time => "time",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// The text is none of the words for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no state is called \"{given}\"; it is one of {known}")]
+#[error("no {what} is called \"{given}\"; it is one of {known}")]
 pub struct UnknownState {
+    /// What was to be named.
+    pub what: &'static str,
     /// What was given.
     pub given: String,
     /// The words that are known, joined by commas.
@@ -120,6 +161,9 @@ pub struct UnknownState {
 
 macro_rules! state_text {
     ($state:ty) => {
+        state_text!($state, "state");
+    };
+    ($state:ty, $what:literal) => {
         impl ::std::fmt::Display for $state {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.pad(self.as_str())
@@ -134,6 +178,7 @@ macro_rules! state_text {
                     .into_iter()
                     .find(|state| state.as_str() == text)
                     .ok_or_else(|| $crate::states::UnknownState {
+                        what: $what,
                         given: text.to_owned(),
                         known: Self::ALL.map(Self::as_str).join(", "),
                     })
@@ -144,3 +189,4 @@ macro_rules! state_text {
 pub(crate) use state_text;
 state_text!(OrchestrationState);
 state_text!(ActivityState);
+state_text!(WaitReason, "reason to wait");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use unisono_model::Name;
 use unisono_model::api::{OrchestrationState, OrchestrationSummary};
 use unisono_model::ids::Timestamp;
-use unisono_store::{Checkpoint, EntityKind, PageRequest, RunFilter, RunKey, Store, StoreOptions};
+use unisono_store::{Checkpoint, EntityKind, RunKey, Store, StoreOptions};
 
 const BATCH: u64 = 1_000;
 const FIRST: i64 = 1_750_000_000_000;
@@ -24,7 +24,6 @@ fn main() {
     commits(&store, runs);
     entities(&store, runs * 10 / 3);
     reads(&store, runs);
-    pages(&store, runs);
     println!("{:<44}{:>9} MiB", "size on disk", store.size_bytes() >> 20);
     drop(store);
     let begin = Instant::now();
@@ -33,8 +32,7 @@ fn main() {
     entity_stream(&store);
 }
 
-/// A finished run as a 3-step chain leaves it: a summary with a correlation id and a label, 1.5 KiB archived,
-/// 1 KiB of history.
+/// A finished run as a 3-step chain leaves it: a summary with a correlation id and a label, and 1 KiB of history.
 fn commits(store: &Store, runs: u64) {
     let begin = Instant::now();
     let mut noise = Noise(1);
@@ -45,7 +43,6 @@ fn commits(store: &Store, runs: u64) {
         for run in first..first + BATCH {
             let key = RunKey(run * 12);
             batch.summary(key, &namespace(), &summary(run));
-            batch.archive(key, &namespace(), &id(run), &noise.text(1_536));
             batch.history(key, key.0, key.0 + 11, &noise.text(1_024));
         }
         store.commit(batch).unwrap();
@@ -64,7 +61,7 @@ fn commits(store: &Store, runs: u64) {
     let seconds = begin.elapsed().as_secs_f64();
     println!(
         "{:<44}{:>9.0}/s",
-        "runs archived, 1,000 a commit, not synced",
+        "finished runs, 1,000 a commit, not synced",
         runs as f64 / seconds
     );
     show("one such commit, batch built", &mut commits);
@@ -97,9 +94,9 @@ fn entity_stream(store: &Store) {
 
 fn reads(store: &Store, runs: u64) {
     let mut noise = Noise(3);
-    time("finished run by id", 50_000, || {
+    time("run key by id", 50_000, || {
         let id = id(noise.below(runs));
-        assert!(store.archived(&namespace(), &id).unwrap().is_some());
+        assert!(store.run_key(&namespace(), &id).unwrap().is_some());
     });
     time("run key of an unknown id", 50_000, || {
         let id = id(runs + noise.below(runs));
@@ -109,52 +106,6 @@ fn reads(store: &Store, runs: u64) {
         let run = RunKey(noise.below(runs) * 12);
         assert_eq!(store.history(run, 0).unwrap().count(), 1);
     });
-}
-
-fn pages(store: &Store, runs: u64) {
-    let all = RunFilter::default();
-    let page = |name: &str, filter: &RunFilter| {
-        time(name, 1_000, || {
-            let request = PageRequest { limit: 50, token: None };
-            black_box(store.list(&namespace(), filter, request).unwrap());
-        });
-    };
-    page("page of 50, no filter", &all);
-    let middle = Timestamp(FIRST + i64::try_from(runs / 2).unwrap());
-    let before = Some(middle);
-    page(
-        "page of 50, created before",
-        &RunFilter {
-            created_before: before,
-            ..all.clone()
-        },
-    );
-    let states = vec![OrchestrationState::Errored];
-    page(
-        "page of 50, 1 in 100 by state",
-        &RunFilter {
-            states: states.clone(),
-            ..all.clone()
-        },
-    );
-    let r#type = Some(Name::parse("type-7").unwrap());
-    page(
-        "page of 50, 1 in 20 by type",
-        &RunFilter {
-            r#type: r#type.clone(),
-            ..all.clone()
-        },
-    );
-    page(
-        "page of 50, state and type (1 in 2,000)",
-        &RunFilter {
-            states,
-            r#type,
-            ..all.clone()
-        },
-    );
-    let correlation_id = Some(format!("order-{}", runs / 2));
-    page("the run with a correlation id", &RunFilter { correlation_id, ..all });
 }
 
 fn summary(run: u64) -> OrchestrationSummary {
@@ -173,6 +124,7 @@ fn summary(run: u64) -> OrchestrationSummary {
         labels: BTreeMap::from([("team".to_owned(), format!("team-{}", run % 7))]),
         created_at,
         ended_at: Some(created_at.plus_millis(12)),
+        waiting_for: Vec::new(),
     }
 }
 

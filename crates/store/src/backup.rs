@@ -11,6 +11,7 @@ use fjall::{Keyspace, PersistMode, Readable, Snapshot};
 
 use crate::read::row;
 use crate::store::{Inner, META_CHECKPOINT, META_FORMAT, check_format};
+use crate::upgrade::OBSOLETE;
 use crate::{Checkpoint, Store, StoreError, StoreOptions};
 
 /// Bytes that an import gathers before it writes them.
@@ -135,6 +136,9 @@ impl StoreImport {
             self.meta.push((key, value));
             return Ok(());
         }
+        if OBSOLETE.contains(&keyspace) {
+            return Ok(());
+        }
         let known = self.keyspaces.iter().find(|(name, _)| &**name == keyspace);
         let (_, place) = known.ok_or_else(|| StoreError::UnknownKeyspace {
             name: keyspace.to_owned(),
@@ -166,6 +170,7 @@ impl StoreImport {
         let mut batch = self.store.0.database.batch().durability(Some(PersistMode::SyncAll));
         for (key, value) in std::mem::take(&mut self.meta) {
             let value = match &*key {
+                // Opening it brings it to the format of this release.
                 key if key == META_FORMAT.as_bytes() => {
                     check_format(&self.options.dir, &value)?;
                     value

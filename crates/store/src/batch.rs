@@ -14,7 +14,6 @@ pub struct Batch {
     /// `None` removes.
     pub(crate) entities: BTreeMap<[u8; 9], Option<Vec<u8>>>,
     pub(crate) summaries: BTreeMap<RunKey, NewSummary>,
-    pub(crate) archive: BTreeMap<RunKey, NewArchive>,
     pub(crate) history: BTreeMap<Chunk, Vec<u8>>,
     pub(crate) logs: BTreeMap<[u8; 24], Vec<u8>>,
 }
@@ -25,21 +24,11 @@ pub(crate) struct NewSummary {
     pub(crate) row: Vec<u8>,
 }
 
-#[derive(Debug)]
-pub(crate) struct NewArchive {
-    pub(crate) id_key: Vec<u8>,
-    pub(crate) bytes: Vec<u8>,
-}
-
 impl Batch {
     /// Whether nothing was put in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entities.is_empty()
-            && self.summaries.is_empty()
-            && self.archive.is_empty()
-            && self.history.is_empty()
-            && self.logs.is_empty()
+        self.entities.is_empty() && self.summaries.is_empty() && self.history.is_empty() && self.logs.is_empty()
     }
 
     /// Stores the open entity `key`, in place of what was stored of it before.
@@ -60,15 +49,6 @@ impl Batch {
             row: Row::of(summary).encode(),
         };
         self.summaries.insert(run, summary);
-    }
-
-    /// Stores the finished `run`, to be found by its namespace and id.
-    pub fn archive(&mut self, run: RunKey, namespace: &Name, id: &Name, bytes: &[u8]) {
-        let archive = NewArchive {
-            id_key: key::id(namespace, id),
-            bytes: bytes.to_vec(),
-        };
-        self.archive.insert(run, archive);
     }
 
     /// Stores a piece of the history of `run`: all of its facts from `first_revision` to `last_revision`, both

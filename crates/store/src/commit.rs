@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use fjall::OwnedWriteBatch;
-use unisono_model::Name;
 
 use crate::batch::NewSummary;
+use crate::index::IndexChanges;
 use crate::key::{self, Chunk, RunKey};
 use crate::row::Row;
 use crate::store::{Inner, META_HISTORY};
@@ -32,15 +32,11 @@ impl Store {
                 None => writes.remove(&inner.entities, key),
             }
         }
-        for (run, archive) in batch.archive {
-            if !batch.summaries.contains_key(&run) {
-                writes.insert(&inner.ids, archive.id_key, run.0.to_be_bytes());
-            }
-            writes.insert(&inner.archive, run.0.to_be_bytes(), archive.bytes);
-        }
+        let mut changes = IndexChanges::default();
         for (run, summary) in &batch.summaries {
-            inner.write_summary(&mut writes, *run, summary)?;
+            inner.write_summary((&mut writes, &mut changes), *run, summary)?;
         }
+        changes.write(inner, &mut writes)?;
         for (key, bytes) in batch.logs {
             writes.insert(&inner.logs, key, bytes);
         }
@@ -55,36 +51,27 @@ impl Store {
 }
 
 impl Inner {
-    /// Writes a summary and those rows of it that differ from what is stored.
-    fn write_summary(&self, writes: &mut OwnedWriteBatch, run: RunKey, summary: &NewSummary) -> Result<(), StoreError> {
+    /// Writes a summary, and collects what it changes in the index.
+    fn write_summary(
+        &self,
+        (writes, changes): (&mut OwnedWriteBatch, &mut IndexChanges),
+        run: RunKey,
+        summary: &NewSummary,
+    ) -> Result<(), StoreError> {
         let key = key::run(&summary.namespace, key::inverted(run));
         let stored = self.runs.get(&key)?;
         if stored.as_deref() == Some(summary.row.as_slice()) {
             return Ok(());
         }
         let row = Row::decode(run, &summary.row)?;
-        let new = row.digests(run)?;
-        let old = match &stored {
-            Some(bytes) => Row::decode(run, bytes)?.digests(run)?,
-            None => {
-                let id = key::id(&summary.namespace, row.id());
-                writes.insert(&self.ids, id, run.0.to_be_bytes());
-                Vec::new()
-            }
-        };
-        self.move_in_index(writes, &summary.namespace, run, &old, &new);
+        let old = stored.as_deref().map(|bytes| Row::decode(run, bytes)).transpose()?;
+        if old.is_none() {
+            let id = key::id(&summary.namespace, row.id());
+            writes.insert(&self.ids, id, run.0.to_be_bytes());
+        }
+        changes.replace(&summary.namespace, run, (old.as_ref(), Some(&row)))?;
         writes.insert(&self.runs, key, summary.row.as_slice());
         Ok(())
-    }
-
-    fn move_in_index(&self, writes: &mut OwnedWriteBatch, namespace: &Name, run: RunKey, old: &[u64], new: &[u64]) {
-        let key = |digest: u64| key::index(namespace, digest, key::inverted(run));
-        for digest in old.iter().filter(|digest| !new.contains(digest)) {
-            writes.remove(&self.index, key(*digest));
-        }
-        for digest in new.iter().filter(|digest| !old.contains(digest)) {
-            writes.insert(&self.index, key(*digest), []);
-        }
     }
 
     /// Writes history chunks so that none lies within another of its run; the order of last revisions is then the

@@ -6,20 +6,22 @@
 //! | `entities` | kind (1), key (8) | the entity |
 //! | `runs` | namespace, 0, ¬run (8) | the summary, see `row` |
 //! | `ids` | namespace, 0, id | run (8) |
-//! | `index` | namespace, 0, digest of attribute and value (8), ¬run (8) | nothing |
-//! | `archive` | run (8) | the finished run |
+//! | `postings` | namespace, 0, digest of attribute and value (8), ¬block (8) | which runs of the block have it, see `block` |
+//! | `ended` | namespace, 0, ¬block (8) | when the runs of the block ended, see `ended` |
+//! | `counts` | namespace, 0, type, 0, version (4), state (1) | how many runs (8) |
 //! | `history` | run (8), last revision (8), first revision (8) | the chunk |
 //! | `logs` | run (8), activity (4), attempt (4), sequence (8) | the log |
 //!
-//! ¬run (every bit inverted) sorts the newest run first. No name holds a zero byte, so the byte after a namespace
-//! keeps `a` apart from `ab`. Two attribute values with the same digest share rows of the index; a list reads the
-//! summary of every run that the index names and compares it with the filter, so that sharing costs time, not truth.
+//! ¬run and ¬block (every bit inverted) sort the newest first. No name holds a zero byte, so the byte after a namespace
+//! or a type keeps `a` apart from `ab`. Two attribute values with the same digest share postings; a list compares the
+//! summary of every run that they name with the filter, so that sharing costs time, not truth.
 
 use std::fmt;
 
 use unisono_model::Name;
 
 use crate::StoreError;
+use crate::block::Block;
 
 /// Identifies a run within a partition: the revision of the event that started it. A run that was created later has a
 /// greater key.
@@ -151,14 +153,50 @@ pub(crate) fn id(namespace: &Name, id: &str) -> Vec<u8> {
     in_namespace(namespace, &[id.as_bytes()])
 }
 
-pub(crate) fn index(namespace: &Name, attribute: u64, inverted: u64) -> Vec<u8> {
-    in_namespace(namespace, &[&attribute.to_be_bytes(), &inverted.to_be_bytes()])
+pub(crate) fn posting(namespace: &Name, attribute: u64, block: Block) -> Vec<u8> {
+    in_namespace(namespace, &[&attribute.to_be_bytes(), &(!block.0).to_be_bytes()])
 }
 
-/// The inverted run that ends a key of `runs` or `index`.
+pub(crate) fn ended(namespace: &Name, block: Block) -> Vec<u8> {
+    in_namespace(namespace, &[&(!block.0).to_be_bytes()])
+}
+
+pub(crate) fn count(namespace: &Name, r#type: &str, version: u32, state: u8) -> Vec<u8> {
+    in_namespace(namespace, &[r#type.as_bytes(), &[0], &version.to_be_bytes(), &[state]])
+}
+
+/// What the keys of the counts of a namespace, or of one type in it, begin with.
+pub(crate) fn counts(namespace: &Name, r#type: Option<&str>) -> Vec<u8> {
+    match r#type {
+        Some(r#type) => in_namespace(namespace, &[r#type.as_bytes(), &[0]]),
+        None => in_namespace(namespace, &[]),
+    }
+}
+
+/// The type, the version and the state of a count in this namespace.
+pub(crate) fn read_count<'a>(namespace: &Name, key: &'a [u8]) -> Result<(&'a str, u32, u8), StoreError> {
+    let parts = || {
+        let rest = key.get(namespace.len() + 1..)?;
+        let (r#type, rest) = rest.split_at_checked(rest.len().checked_sub(6)?)?;
+        let [0, a, b, c, d, state] = *rest else { return None };
+        Some((
+            std::str::from_utf8(r#type).ok()?,
+            u32::from_be_bytes([a, b, c, d]),
+            state,
+        ))
+    };
+    parts().ok_or_else(|| StoreError::damaged("the key of a count", format_args!("{key:02x?}")))
+}
+
+/// The inverted run that ends a key of `runs`.
 pub(crate) fn trailing_run(key: &[u8]) -> Result<u64, StoreError> {
     let start = key.len().saturating_sub(8);
-    number(&key[start..], "the key of an index row")
+    number(&key[start..], "the key of a summary")
+}
+
+/// The block that ends a key of `postings` or `ended`.
+pub(crate) fn trailing_block(key: &[u8]) -> Result<Block, StoreError> {
+    trailing_run(key).map(|inverted| Block(!inverted))
 }
 
 /// Which revisions of which run a chunk of history holds; the order is that of its key.

@@ -1,7 +1,7 @@
 //! Reading single runs, their history and logs, and all open entities.
 
 use bytes::Bytes;
-use fjall::{Guard, Readable, Snapshot};
+use fjall::{Guard, Readable};
 use unisono_model::Name;
 
 use crate::key::{self, Chunk, EntityKind, RunKey};
@@ -36,29 +36,12 @@ impl Store {
         }))
     }
 
-    /// The finished run with this id, as it was archived.
-    ///
-    /// # Errors
-    /// When the disk or the store's content is damaged.
-    pub fn archived(&self, namespace: &Name, id: &Name) -> Result<Option<(RunKey, Bytes)>, StoreError> {
-        let snapshot = self.0.database.snapshot();
-        let Some(run) = self.find(&snapshot, namespace, id)? else {
-            return Ok(None);
-        };
-        let bytes = snapshot.get(&self.0.archive, run.0.to_be_bytes())?;
-        Ok(bytes.map(|bytes| (run, bytes.into())))
-    }
-
     /// The key of the run with this id, open or finished; the one written last, should an id ever be used again.
     ///
     /// # Errors
     /// When the disk or the store's content is damaged.
     pub fn run_key(&self, namespace: &Name, id: &Name) -> Result<Option<RunKey>, StoreError> {
-        self.find(&self.0.database.snapshot(), namespace, id)
-    }
-
-    fn find(&self, snapshot: &Snapshot, namespace: &Name, id: &Name) -> Result<Option<RunKey>, StoreError> {
-        let bytes = snapshot.get(&self.0.ids, key::id(namespace, id))?;
+        let bytes = self.0.ids.get(key::id(namespace, id))?;
         bytes
             .map(|bytes| key::number(&bytes, &format!("the key of run {id}")).map(RunKey))
             .transpose()

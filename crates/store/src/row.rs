@@ -6,7 +6,7 @@ use unisono_model::api::{OrchestrationState, OrchestrationSummary};
 use unisono_model::ids::Timestamp;
 
 use crate::StoreError;
-use crate::key::{Digest, RunKey};
+use crate::key::{self, Digest, RunKey};
 
 /// A summary as it stands in the store. Fields may be added with new numbers; a number never changes its meaning.
 #[derive(Debug, Encode, Decode)]
@@ -33,6 +33,7 @@ pub(crate) struct Row<'a> {
 pub(crate) enum Attribute<'a> {
     State(OrchestrationState),
     Type(&'a str),
+    Version(u32),
     Correlation(&'a str),
     Label(&'a str, &'a str),
 }
@@ -44,6 +45,7 @@ impl Attribute<'_> {
         match self {
             Self::State(state) => digest.part(b"state").part(&[state_code(*state)]),
             Self::Type(name) => digest.part(b"type").part(name.as_bytes()),
+            Self::Version(version) => digest.part(b"version").part(&version.to_be_bytes()),
             Self::Correlation(id) => digest.part(b"correlation").part(id.as_bytes()),
             Self::Label(key, value) => digest.part(b"label").part(key.as_bytes()).part(value.as_bytes()),
         }
@@ -51,15 +53,8 @@ impl Attribute<'_> {
     }
 }
 
-/// Whether runs in this state stand in the index.
-///
-/// Completed runs do not: nearly every run ends there, so that a scan of all runs finds them as fast, and a run that
-/// starts and completes between two flushes costs no row for its state.
-pub(crate) fn state_is_indexed(state: OrchestrationState) -> bool {
-    state != OrchestrationState::Completed
-}
-
-fn state_code(state: OrchestrationState) -> u8 {
+/// The number of a state in rows and keys.
+pub(crate) fn state_code(state: OrchestrationState) -> u8 {
     match state {
         OrchestrationState::Initialized => 0,
         OrchestrationState::Running => 1,
@@ -67,6 +62,13 @@ fn state_code(state: OrchestrationState) -> u8 {
         OrchestrationState::Errored => 3,
         OrchestrationState::Cancelled => 4,
     }
+}
+
+/// The state of this number.
+pub(crate) fn state_of(code: u8) -> Option<OrchestrationState> {
+    OrchestrationState::ALL
+        .into_iter()
+        .find(|state| state_code(*state) == code)
 }
 
 impl<'a> Row<'a> {
@@ -100,10 +102,7 @@ impl<'a> Row<'a> {
     }
 
     pub(crate) fn state(&self, run: RunKey) -> Result<OrchestrationState, StoreError> {
-        OrchestrationState::ALL
-            .into_iter()
-            .find(|state| state_code(*state) == self.state)
-            .ok_or_else(|| damaged(run, format_args!("unknown state {}", self.state)))
+        state_of(self.state).ok_or_else(|| damaged(run, format_args!("unknown state {}", self.state)))
     }
 
     pub(crate) fn id(&self) -> &'a str {
@@ -130,14 +129,21 @@ impl<'a> Row<'a> {
         Timestamp(self.created_at)
     }
 
-    /// The digests under which the run stands in the index, sorted.
+    pub(crate) fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at.map(Timestamp)
+    }
+
+    /// The key of the count that the run is part of.
+    pub(crate) fn count_key(&self, namespace: &Name) -> Vec<u8> {
+        key::count(namespace, self.r#type, self.version, self.state)
+    }
+
+    /// The digests under which the run is posted, sorted.
     pub(crate) fn digests(&self, run: RunKey) -> Result<Vec<u64>, StoreError> {
-        let state = self.state(run)?;
-        let mut digests = Vec::with_capacity(3 + self.labels.len());
+        let mut digests = Vec::with_capacity(4 + self.labels.len());
         digests.push(Attribute::Type(self.r#type).digest());
-        if state_is_indexed(state) {
-            digests.push(Attribute::State(state).digest());
-        }
+        digests.push(Attribute::Version(self.version).digest());
+        digests.push(Attribute::State(self.state(run)?).digest());
         digests.extend(self.correlation_id.map(|id| Attribute::Correlation(id).digest()));
         digests.extend(
             self.labels
@@ -163,7 +169,8 @@ impl<'a> Row<'a> {
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
             created_at: self.created_at(),
-            ended_at: self.ended_at.map(Timestamp),
+            ended_at: self.ended_at(),
+            waiting_for: Vec::new(),
         })
     }
 }

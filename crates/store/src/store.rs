@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::integrity::{self, CutLog};
+use crate::upgrade::upgrade;
 use crate::{Batch, StoreError, key};
 
 /// The format this release writes. A release reads every format up to its own.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 const MIB: u64 = 1024 * 1024;
 /// What one keyspace gathers in memory before it writes a table.
@@ -82,8 +83,9 @@ pub(crate) struct Inner {
     pub(crate) entities: Keyspace,
     pub(crate) runs: Keyspace,
     pub(crate) ids: Keyspace,
-    pub(crate) index: Keyspace,
-    pub(crate) archive: Keyspace,
+    pub(crate) postings: Keyspace,
+    pub(crate) ended: Keyspace,
+    pub(crate) counts: Keyspace,
     pub(crate) history: Keyspace,
     pub(crate) logs: Keyspace,
     /// Held while a commit reads what it is about to change. Holds the highest revision of any history chunk.
@@ -103,12 +105,11 @@ impl Store {
             create(&options)?;
         }
         let inner = open_inner(&options)?;
-        match inner.meta.get(META_FORMAT)? {
-            Some(bytes) => check_format(&options.dir, &bytes)?,
-            None => {
-                return Err(StoreError::damaged("the format of the store", "it is missing"));
-            }
-        }
+        let Some(bytes) = inner.meta.get(META_FORMAT)? else {
+            return Err(StoreError::damaged("the format of the store", "it is missing"));
+        };
+        let found = check_format(&options.dir, &bytes)?;
+        upgrade(&inner, found)?;
         Ok(Self(Arc::new(inner)))
     }
 
@@ -151,8 +152,8 @@ impl Store {
     }
 }
 
-/// Refuses a format that a newer release wrote.
-pub(crate) fn check_format(dir: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+/// The format; one that a newer release wrote is refused.
+pub(crate) fn check_format(dir: &Path, bytes: &[u8]) -> Result<u32, StoreError> {
     let found = read_u32(bytes, "the format of the store")?;
     if found > FORMAT {
         return Err(StoreError::NewerFormat {
@@ -161,7 +162,7 @@ pub(crate) fn check_format(dir: &Path, bytes: &[u8]) -> Result<(), StoreError> {
             known: FORMAT,
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Whether `dir` holds a store; false when it is absent or empty.
@@ -249,8 +250,9 @@ fn open_inner(options: &StoreOptions) -> Result<Inner, StoreError> {
         entities: keyspace("entities")?,
         runs: keyspace("runs")?,
         ids: keyspace("ids")?,
-        index: keyspace("index")?,
-        archive: keyspace("archive")?,
+        postings: keyspace("postings")?,
+        ended: keyspace("ended")?,
+        counts: keyspace("counts")?,
         history: keyspace("history")?,
         logs: keyspace("logs")?,
         highest_history: Mutex::new(highest_history),
@@ -279,7 +281,14 @@ mod tests {
         drop(store);
         let error = Store::open(options).err().unwrap();
         assert!(
-            matches!(error, StoreError::NewerFormat { found: 2, known: 1, .. }),
+            matches!(
+                error,
+                StoreError::NewerFormat {
+                    found: 3,
+                    known: FORMAT,
+                    ..
+                }
+            ),
             "{error}"
         );
     }

@@ -30,11 +30,11 @@ fn fill(store: &Store, run: u64) {
         labels: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
         created_at: Timestamp(1),
         ended_at: Some(Timestamp(2)),
+        waiting_for: Vec::new(),
     };
     let mut batch = store.batch();
     batch.put_entity(EntityKind::Run, run, b"open");
     batch.summary(RunKey(run), &space, &summary);
-    batch.archive(RunKey(run), &space, &id, b"finished");
     batch.history(RunKey(run), run, run + 3, b"history");
     batch.log(RunKey(run), 0, 1, 0, b"log");
     store.commit(batch).unwrap();
@@ -85,8 +85,8 @@ fn a_store_made_of_the_rows_of_a_snapshot_is_the_store_at_that_instant() {
     assert_eq!(made.checkpoint().unwrap(), Some(moved));
     made.commit_checkpoint(CHECKPOINT).unwrap();
     assert_eq!(rows(&made), before);
-    assert!(made.archived(&name("default"), &name("r50")).unwrap().is_some());
-    assert!(made.archived(&name("default"), &name("r60")).unwrap().is_none());
+    assert!(made.run_key(&name("default"), &name("r50")).unwrap().is_some());
+    assert!(made.run_key(&name("default"), &name("r60")).unwrap().is_none());
     // What is written next finds its place among what was there.
     fill(&made, 51);
     assert_eq!(made.history(RunKey(50), 0).unwrap().count(), 1);

@@ -20,6 +20,7 @@ mod state;
 mod task;
 mod trace;
 mod view;
+mod waiting;
 
 pub use command::{Actor, OrchestrationCommand, Report, Start};
 pub(crate) use decide::{decide, dispatch, due, leave_out_after_end, returned};

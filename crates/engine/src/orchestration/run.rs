@@ -248,7 +248,7 @@ impl Run {
         }
     }
 
-    /// What lists show.
+    /// What lists show, apart from what it waits for.
     #[must_use]
     pub fn summary(&self) -> OrchestrationSummary {
         OrchestrationSummary {
@@ -260,6 +260,7 @@ impl Run {
             labels: self.origin.labels.iter().cloned().collect(),
             created_at: self.created_at,
             ended_at: self.ended_at,
+            waiting_for: Vec::new(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What people are shown of a run: where everything stands, why, and what would release it.
 
 use unisono_model::api::{
-    ActivityState, ActivityView, ContextValue, JsonText, OrchestrationError, OrchestrationState, OrchestrationView,
+    ActivityState, ActivityView, ContextValue, JsonText, OrchestrationError, OrchestrationState, OrchestrationSummary,
+    OrchestrationView,
 };
 use unisono_model::name::Name;
 
@@ -24,7 +25,10 @@ impl Run {
             .map(|(index, record)| self.activity_view(index, record, live))
             .collect();
         OrchestrationView {
-            summary: self.summary(),
+            summary: OrchestrationSummary {
+                waiting_for: live.map_or(Vec::new(), |(work, _)| self.waiting_for(&work.served())),
+                ..self.summary()
+            },
             namespace: self.namespace.clone(),
             revision: self.revision,
             started_at: self.started_at,

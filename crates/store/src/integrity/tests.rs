@@ -57,6 +57,7 @@ fn write(store: &Store, number: u64) {
             labels: BTreeMap::new(),
             created_at: Timestamp(1),
             ended_at: None,
+            waiting_for: Vec::new(),
         };
         batch.summary(RunKey(run), &namespace, &summary);
         batch.put_entity(EntityKind::Run, run, format!("run {run} at {number}").as_bytes());

@@ -8,16 +8,24 @@ use proptest::option;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use unisono_model::api::OrchestrationState;
+use unisono_model::ids::Timestamp;
+
 use super::*;
-use crate::StoreOptions;
+use crate::{GroupBy, RunCount, StoreOptions};
 
 const NAMESPACES: [&str; 3] = ["prod", "prod-2", "p"];
 const LABEL_TEXTS: [&str; 5] = ["", "a", "a\0", "\0a", "é"];
-/// Runs that start between pages have keys from here on.
-const LATER: u64 = 1_000;
+/// Runs that start between pages come after all others.
+const LATER: u64 = 5_000;
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
+}
+
+/// Runs of one block, of neighbouring blocks, and of some that are far apart.
+fn key_of(run: u64) -> RunKey {
+    RunKey(run * 5_000 + (run / 20) * 1_000_000)
 }
 
 /// Neighbours share a namespace, so that a list which skips one is found out.
@@ -43,6 +51,7 @@ fn type_name() -> impl Strategy<Value = Name> {
 }
 
 type Write = (u64, OrchestrationSummary);
+type Listed = (RunKey, OrchestrationSummary);
 
 fn write() -> impl Strategy<Value = Write> {
     let labels = btree_map(label_text(), label_text(), 0..3);
@@ -53,8 +62,9 @@ fn write() -> impl Strategy<Value = Write> {
         1_u32..3,
         option::of(label_text()),
         labels,
+        prop::sample::select([0_u64, 50, 700].as_slice()),
     )
-        .prop_map(|(run, state, r#type, version, correlation_id, labels)| {
+        .prop_map(|(run, state, r#type, version, correlation_id, labels, took)| {
             let summary = OrchestrationSummary {
                 id: name(&format!("run-{run}")),
                 r#type,
@@ -63,7 +73,8 @@ fn write() -> impl Strategy<Value = Write> {
                 correlation_id,
                 labels,
                 created_at: created_at(run),
-                ended_at: state.is_terminal().then_some(Timestamp(5)),
+                ended_at: state.is_terminal().then_some(created_at(run).plus_millis(took)),
+                waiting_for: Vec::new(),
             };
             (run, summary)
         })
@@ -78,18 +89,20 @@ fn filter() -> impl Strategy<Value = RunFilter> {
         option::weighted(0.2, 1_u32..3),
         option::weighted(0.2, label_text()),
         labels,
-        instant(),
-        instant(),
+        (instant(), instant(), instant(), instant()),
     )
         .prop_map(
-            |(states, r#type, version, correlation_id, labels, created_after, created_before)| RunFilter {
+            |(states, r#type, version, correlation_id, labels, instants)| RunFilter {
                 states,
                 r#type,
                 version,
                 correlation_id,
                 labels,
-                created_after,
-                created_before,
+                created_after: instants.0,
+                created_before: instants.1,
+                ended_after: instants.2,
+                ended_before: instants.3,
+                beyond: None,
             },
         )
 }
@@ -98,7 +111,8 @@ fn filter() -> impl Strategy<Value = RunFilter> {
 struct Question {
     filter: RunFilter,
     limit: usize,
-    rows: usize,
+    work: Work,
+    by: GroupBy,
 }
 
 fn question() -> impl Strategy<Value = Question> {
@@ -106,8 +120,19 @@ fn question() -> impl Strategy<Value = Question> {
         filter(),
         1_usize..8,
         prop::sample::select([1_usize, 3, 1_000].as_slice()),
+        prop::sample::select([1_usize, 3, 1_000].as_slice()),
+        any::<(bool, bool, bool)>(),
     )
-        .prop_map(|(filter, limit, rows)| Question { filter, limit, rows })
+        .prop_map(|(filter, limit, runs, blocks, by)| Question {
+            filter,
+            limit,
+            work: Work { runs, blocks },
+            by: GroupBy {
+                r#type: by.0,
+                version: by.1,
+                state: by.2,
+            },
+        })
 }
 
 struct Case {
@@ -130,13 +155,13 @@ impl Case {
     fn commit(&mut self, writes: &[Write]) {
         let mut batch = self.store.batch();
         for (run, summary) in writes {
-            batch.summary(RunKey(*run), &namespace_of(*run), summary);
+            batch.summary(key_of(*run), &namespace_of(*run), summary);
             self.naive.insert(*run, summary.clone());
         }
         self.store.commit(batch).unwrap();
     }
 
-    fn naive_list(&self, namespace: &Name, filter: &RunFilter) -> Vec<(RunKey, OrchestrationSummary)> {
+    fn naive_list(&self, namespace: &Name, filter: &RunFilter) -> Vec<Listed> {
         let matches = |run: u64, summary: &OrchestrationSummary| {
             namespace_of(run) == *namespace
                 && (filter.states.is_empty() || filter.states.contains(&summary.state))
@@ -149,35 +174,44 @@ impl Case {
                     .all(|(key, value)| summary.labels.get(key) == Some(value))
                 && filter.created_after.is_none_or(|after| summary.created_at >= after)
                 && filter.created_before.is_none_or(|before| summary.created_at < before)
+                && filter
+                    .ended_after
+                    .is_none_or(|after| summary.ended_at.is_some_and(|at| at >= after))
+                && filter
+                    .ended_before
+                    .is_none_or(|before| summary.ended_at.is_some_and(|at| at < before))
         };
         let newest_first = self.naive.iter().rev();
         newest_first
             .filter(|(run, summary)| matches(**run, summary))
-            .map(|(run, summary)| (RunKey(*run), summary.clone()))
+            .map(|(run, summary)| (key_of(*run), summary.clone()))
             .collect()
     }
 
-    /// All pages joined; between any two of them, a run starts.
-    fn paged_list(&mut self, namespace: &Name, question: &Question) -> Vec<(RunKey, OrchestrationSummary)> {
+    /// All pages joined; between the first of them, runs start.
+    fn paged_list(&mut self, namespace: &Name, question: &Question) -> Vec<Listed> {
         let mut joined = Vec::new();
         let mut token = None;
-        loop {
+        for number in 0.. {
             let request = PageRequest {
                 limit: question.limit,
                 token,
             };
             let page = self
                 .store
-                .list_within(namespace, &question.filter, &request, question.rows)
+                .list_within(namespace, &question.filter, &request, question.work)
                 .unwrap();
             assert!(page.items.len() <= question.limit);
             joined.extend(page.items);
             token = page.next;
             if token.is_none() {
-                return joined;
+                break;
             }
-            self.start_another();
+            if number < 2 {
+                self.start_another();
+            }
         }
+        joined
     }
 
     fn start_another(&mut self) {
@@ -189,23 +223,44 @@ impl Case {
             .unwrap();
         summary.id = name(&format!("run-{run}"));
         summary.created_at = created_at(run);
+        summary.ended_at = summary.ended_at.map(|_| created_at(run));
         self.commit(&[(run, summary)]);
+    }
+
+    fn check_counts(&self, namespace: &Name, question: &Question, runs: &[Listed]) -> Result<(), TestCaseError> {
+        let filter = &question.filter;
+        let expected = RunCount {
+            runs: runs.len() as u64,
+            or_more: false,
+        };
+        prop_assert_eq!(self.store.count(namespace, filter).unwrap(), expected);
+        // Also where the tallies would have said it.
+        prop_assert_eq!(self.store.count_within(namespace, filter, 1_000).unwrap(), expected);
+        let given_up = self.store.count_within(namespace, filter, 1).unwrap();
+        prop_assert!(given_up == expected || given_up.or_more && given_up.runs <= expected.runs);
+        let mut groups = BTreeMap::new();
+        for (_, run) in runs {
+            let group = question.by.of(&run.r#type, run.version, run.state);
+            groups.entry(group).or_insert(RunCount::default()).runs += 1;
+        }
+        prop_assert_eq!(self.store.count_by(namespace, filter, question.by).unwrap(), groups);
+        Ok(())
     }
 
     /// Every row of the keyspaces that summaries touch.
     fn rows(&self) -> Vec<(fjall::Slice, fjall::Slice)> {
         let inner = &self.store.0;
-        let keyspaces = [&inner.runs, &inner.ids, &inner.index];
+        let keyspaces = [&inner.runs, &inner.ids, &inner.postings, &inner.ended, &inner.counts];
         let rows = keyspaces.into_iter().flat_map(|keyspace| keyspace.iter());
         rows.map(|row| row.into_inner().unwrap()).collect()
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn pages_join_to_exactly_the_matching_runs_newest_first(
+    fn pages_join_to_exactly_the_matching_runs_newest_first_and_counts_are_their_number(
         batches in vec(vec(write(), 1..30), 1..5),
         questions in vec(question(), 1..12),
     ) {
@@ -216,6 +271,7 @@ proptest! {
         for question in &questions {
             for namespace in NAMESPACES.map(name) {
                 let expected = case.naive_list(&namespace, &question.filter);
+                case.check_counts(&namespace, question, &expected)?;
                 let joined = case.paged_list(&namespace, question);
                 prop_assert_eq!(joined, expected);
             }
@@ -250,19 +306,20 @@ fn summary(run: u64, state: OrchestrationState) -> Write {
         labels: BTreeMap::new(),
         created_at: created_at(run),
         ended_at: None,
+        waiting_for: Vec::new(),
     };
     (run, summary)
 }
 
 #[test]
-fn a_run_that_completes_before_the_first_commit_costs_three_rows() {
+fn what_starts_and_ends_together_shares_the_rows_of_the_index() {
     let mut case = Case::new();
-    case.commit(&[
-        summary(0, OrchestrationState::Initialized),
-        summary(0, OrchestrationState::Running),
-        summary(0, OrchestrationState::Completed),
-    ]);
-    assert_eq!(case.rows().len(), 3, "the summary, its id and its type");
+    let states = [OrchestrationState::Running, OrchestrationState::Completed];
+    let writes: Vec<_> = (0..3).flat_map(|run| states.map(|state| summary(run, state))).collect();
+    case.commit(&writes);
+    let own = 3 * 2;
+    let shared = ["its type", "its version", "its state", "the count"].len();
+    assert_eq!(case.rows().len(), own + shared, "each has a summary and an id");
 }
 
 #[test]
@@ -295,25 +352,28 @@ fn a_token_of_other_filters_or_another_namespace_is_refused() {
 }
 
 #[test]
-fn the_rarest_of_the_given_attributes_is_looked_up() {
+fn what_a_page_looks_at_is_what_matches() {
     let mut case = Case::new();
-    let writes: Vec<_> = (0..3_000)
+    let writes: Vec<_> = (0..300)
         .map(|run| {
-            let rare = run == 0;
-            let (run, mut summary) = summary(run, OrchestrationState::Running);
-            summary.labels.insert("rare".into(), rare.to_string());
+            let (run, mut summary) = summary(run * 15, OrchestrationState::Running);
+            let text = |matches: bool| matches.to_string();
+            summary.labels.insert("even".into(), text(run % 2 == 0));
+            summary.labels.insert("rare".into(), text(run == 0));
             (run, summary)
         })
         .collect();
     case.commit(&writes);
+    let label = |key: &str| (key.to_owned(), "true".to_owned());
     let filter = RunFilter {
         states: vec![OrchestrationState::Running],
         r#type: Some(name("tenant")),
-        labels: vec![("rare".into(), "true".into())],
+        labels: vec![label("even"), label("rare")],
         ..RunFilter::default()
     };
     let request = PageRequest { limit: 10, token: None };
-    let page = case.store.list_within(&name("prod"), &filter, &request, 1).unwrap();
+    let work = Work { runs: 1, blocks: 1 };
+    let page = case.store.list_within(&name("prod"), &filter, &request, work).unwrap();
     assert_eq!(page.items.len(), 1, "the first row looked at is the match");
     assert_eq!(page.next, None);
 }
