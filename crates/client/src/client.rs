@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unisono_model::api::{
     ActivityResponse, AgentView, ApplyRequest, ApplyResponse, CancelRequest, CancelResponse, CompleteRequest,
-    DefinitionView, FailRequest, HistoryEntry, LogEntry, LogFilter, OrchestrationSummary, OrchestrationView, Page,
-    StartRequest, StartResponse,
+    DefinitionView, FailRequest, HistoryEntry, LogEntry, LogFilter, OrchestrationCount, OrchestrationSummary,
+    OrchestrationView, Page, StartRequest, StartResponse,
 };
 use unisono_model::ids::Revision;
 use unisono_model::name::Name;
@@ -19,7 +19,7 @@ use unisono_model::trace::TraceContext;
 
 use crate::backup::BackupDownload;
 use crate::error::ClientError;
-use crate::query::{OrchestrationFilter, PageRequest, Query, segment, with_query};
+use crate::query::{GroupBy, OrchestrationFilter, PageRequest, Query, joined, segment, with_query};
 use crate::request::{self, Repeat, install_crypto_provider};
 
 /// The header by which a caller says who they are.
@@ -216,7 +216,20 @@ impl Client {
         filter: &OrchestrationFilter,
         page: &PageRequest,
     ) -> Result<Page<OrchestrationSummary>, ClientError> {
-        self.get("/orchestrations", filter.query(page)).await
+        let mut query = page.query();
+        filter.add_to(&mut query);
+        self.get("/orchestrations", query).await
+    }
+
+    /// How many orchestrations fit the filter, in groups if something is given to tell them apart by.
+    ///
+    /// # Errors
+    /// As every method: see [`ClientError`].
+    pub async fn count(&self, filter: &OrchestrationFilter, by: &[GroupBy]) -> Result<OrchestrationCount, ClientError> {
+        let mut query = Query::default();
+        filter.add_to(&mut query);
+        query.option("groupBy", joined(by));
+        self.get("/orchestration-counts", query).await
     }
 
     /// Everything about one orchestration.

@@ -31,6 +31,6 @@ mod watch;
 pub use backup::BackupDownload;
 pub use client::{Client, ClientOptions, DefinitionFamily};
 pub use error::ClientError;
-pub use query::{OrchestrationFilter, PageRequest};
+pub use query::{GroupBy, OrchestrationFilter, PageRequest};
 pub use request::install_crypto_provider;
 pub use watch::WatchEvent;

@@ -1,7 +1,9 @@
 //! What stands in the path and the query of a request.
 
+use std::fmt;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use unisono_model::api::OrchestrationState;
+use unisono_model::api::{OrchestrationState, WaitReason};
 use unisono_model::ids::Timestamp;
 
 use crate::error::ClientError;
@@ -30,8 +32,8 @@ impl PageRequest {
 /// Which orchestrations to list; all of them when nothing is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrchestrationFilter {
-    /// In this state.
-    pub state: Option<OrchestrationState>,
+    /// In one of these states; in any when there is none.
+    pub states: Vec<OrchestrationState>,
     /// Of this type.
     pub r#type: Option<String>,
     /// Of this version of their definition.
@@ -44,6 +46,12 @@ pub struct OrchestrationFilter {
     pub created_after: Option<Timestamp>,
     /// Started before this time.
     pub created_before: Option<Timestamp>,
+    /// Ended at this time or later.
+    pub ended_after: Option<Timestamp>,
+    /// Ended before this time.
+    pub ended_before: Option<Timestamp>,
+    /// Open, and waiting for one of these; whether waiting or not when there is none.
+    pub waiting_for: Vec<WaitReason>,
 }
 
 /// What follows the `?` of a request.
@@ -57,20 +65,48 @@ impl Query {
 }
 
 impl OrchestrationFilter {
-    pub(crate) fn query(&self, page: &PageRequest) -> Query {
-        let mut query = page.query();
-        query.option("state", self.state);
+    pub(crate) fn add_to(&self, query: &mut Query) {
+        query.option("state", joined(&self.states));
+        query.option("waitingFor", joined(&self.waiting_for));
         query.option("type", self.r#type.as_deref());
         query.option("version", self.version);
         query.option("correlationId", self.correlation_id.as_deref());
         query.option("createdAfter", self.created_after);
         query.option("createdBefore", self.created_before);
+        query.option("endedAfter", self.ended_after);
+        query.option("endedBefore", self.ended_before);
         query.0.extend(
             self.labels
                 .iter()
                 .map(|(key, value)| ("label", format!("{key}={value}"))),
         );
-        query
+    }
+}
+
+/// Words joined by commas; `None` when there is none.
+pub(crate) fn joined(words: &[impl ToString]) -> Option<String> {
+    let words: Vec<_> = words.iter().map(ToString::to_string).collect();
+    (!words.is_empty()).then(|| words.join(","))
+}
+
+/// What counted orchestrations are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// Their type.
+    Type,
+    /// Their version.
+    Version,
+    /// Their state.
+    State,
+}
+
+impl fmt::Display for GroupBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Type => "type",
+            Self::Version => "version",
+            Self::State => "state",
+        })
     }
 }
 

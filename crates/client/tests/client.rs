@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use unisono_client::{
     Client, ClientError, ClientOptions, DefinitionFamily, OrchestrationFilter, PageRequest, WatchEvent,
 };
-use unisono_model::api::{CancelRequest, OrchestrationState, StartRequest};
+use unisono_model::api::{CancelRequest, OrchestrationState, StartRequest, WaitReason};
 use unisono_model::ids::Revision;
 
 fn client(url: &str) -> Client {
@@ -165,13 +165,15 @@ async fn what_is_not_safe_to_repeat_is_sent_once_and_nothing_is_repeated_for_eve
 async fn every_filter_and_name_is_encoded() {
     let (client, asked) = server(200, "application/json", r#"{"items": []}"#.into()).await;
     let filter = OrchestrationFilter {
-        state: Some(OrchestrationState::Running),
+        states: vec![OrchestrationState::Running],
         r#type: Some("t".into()),
         version: Some(2),
         labels: vec![("a".into(), "x&y".into()), ("b".into(), "1=2".into())],
         correlation_id: Some("order 7".into()),
         created_after: Some("2026-01-01T00:00:00Z".parse().unwrap()),
-        created_before: None,
+        ended_before: Some("2026-02-01T00:00:00Z".parse().unwrap()),
+        waiting_for: vec![WaitReason::Time, WaitReason::NoAgent],
+        ..OrchestrationFilter::default()
     };
     let page = PageRequest {
         limit: Some(5),
@@ -196,8 +198,9 @@ async fn every_filter_and_name_is_encoded() {
         *asked.lock().unwrap(),
         [
             format!(
-                "GET {base}/orchestrations?limit=5&pageToken=p%2Fq&state=running&type=t&version=2&correlationId=order%207\
-             &createdAfter=2026-01-01T00%3A00%3A00.000Z&label=a%3Dx%26y&label=b%3D1%3D2"
+                "GET {base}/orchestrations?limit=5&pageToken=p%2Fq&state=running&waitingFor=time%2Cno-agent&type=t&version=2\
+             &correlationId=order%207&createdAfter=2026-01-01T00%3A00%3A00.000Z\
+             &endedBefore=2026-02-01T00%3A00%3A00.000Z&label=a%3Dx%26y&label=b%3D1%3D2"
             ),
             format!("GET {base}/orchestrations/a%20b/history?after=3"),
             format!("GET {base}/orchestrations/r/logs?activity=x&attempt=2"),

@@ -9,8 +9,8 @@ use unisono_model::trace::TraceContext;
 
 use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs};
 use crate::commands::{
-    act, agent, apply, backup, delete, demo, dev, get, history, journal, list, log_level, logs, restore, server, start,
-    watch,
+    act, agent, apply, backup, count, delete, demo, dev, get, history, journal, list, log_level, logs, restore, server,
+    start, watch,
 };
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     /// List orchestrations
     List(list::ListArgs),
+    /// Count orchestrations
+    Count(count::CountArgs),
     /// Follow an orchestration until it ends
     Watch(watch::WatchArgs),
     /// Show what happened in an orchestration

@@ -6,6 +6,7 @@ mod definitions;
 mod extract;
 mod leases;
 mod link;
+mod list;
 mod openapi;
 mod orchestrations;
 mod problem;
@@ -79,7 +80,8 @@ pub(crate) fn router(api: Api) -> Router {
             "/activity-definitions/{type}",
             get(definitions::get_activity).delete(definitions::delete_activity),
         )
-        .route("/orchestrations", get(reads::list).post(start::start))
+        .route("/orchestrations", get(list::list).post(start::start))
+        .route("/orchestration-counts", get(list::count))
         .route("/orchestrations/{id}", get(reads::get))
         .route("/orchestrations/{id}/history", get(reads::history))
         .route("/orchestrations/{id}/logs", get(reads::logs))

@@ -1,17 +1,16 @@
-//! Reading orchestrations: one, many, their history and their logs.
+//! Reading one orchestration, its history and its logs.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use unisono_engine::codec::read_history;
 use unisono_engine::orchestration::{OrchestrationEvent, Replay, RunKey, history_entry};
 use unisono_engine::{Event, Rejection, archived_view};
-use unisono_model::api::{HistoryEntry, LogEntry, OrchestrationState, OrchestrationSummary, OrchestrationView, Page};
+use unisono_model::api::{HistoryEntry, LogEntry, OrchestrationView, Page};
 use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
-use unisono_store::{PageRequest, RunFilter, StoreError};
 
 use super::Api;
 use super::definitions::{DEFAULT_LIMIT, MOST_LIMIT};
@@ -129,105 +128,6 @@ pub(super) async fn get(
     let (_, view) = find(&api, &namespace, &id).await?;
     let etag = format!("\"{}\"", view.revision);
     Ok(([(header::ETAG, etag)], Json(view)).into_response())
-}
-
-/// Filters of a list, read by hand because some may be repeated.
-#[derive(Default)]
-struct ListParams {
-    filter: RunFilter,
-    limit: Option<usize>,
-    page_token: Option<String>,
-}
-
-impl ListParams {
-    fn read(uri: &Uri) -> Answer<Self> {
-        let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|rejection| ApiError::bad_request("bad-parameter", rejection.body_text()))?;
-        let mut params = Self::default();
-        for (key, value) in pairs {
-            params.set(&key, value)?;
-        }
-        Ok(params)
-    }
-
-    fn set(&mut self, key: &str, value: String) -> Answer<()> {
-        let bad =
-            |why: String| ApiError::bad_request("bad-parameter", format!("{key}={value}: {why}")).field(key.to_owned());
-        let filter = &mut self.filter;
-        match key {
-            "state" => {
-                for state in value.split(',') {
-                    filter.states.push(
-                        state
-                            .parse::<OrchestrationState>()
-                            .map_err(|error| bad(error.to_string()))?,
-                    );
-                }
-            }
-            "type" => filter.r#type = Some(name("type", &value)?),
-            "version" => filter.version = Some(value.parse().map_err(|_| bad("not a version number".to_owned()))?),
-            "label" => {
-                let (label, wanted) = value
-                    .split_once('=')
-                    .ok_or_else(|| bad("write a label as key=value".to_owned()))?;
-                filter.labels.push((label.to_owned(), wanted.to_owned()));
-            }
-            "correlationId" => filter.correlation_id = Some(value),
-            "createdAfter" => filter.created_after = Some(instant(&value).map_err(bad)?),
-            "createdBefore" => filter.created_before = Some(instant(&value).map_err(bad)?),
-            "limit" => self.limit = Some(value.parse().map_err(|_| bad("not a number".to_owned()))?),
-            "pageToken" => self.page_token = Some(value),
-            _ => {
-                return Err(bad("there is no such parameter".to_owned()).help(
-                    "a list takes state, type, version, label, correlationId, createdAfter, createdBefore, limit and pageToken",
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn instant(text: &str) -> Result<Timestamp, String> {
-    text.parse()
-        .map_err(|_| "not an instant; write it as in 2026-01-31T12:00:00Z".to_owned())
-}
-
-/// List orchestrations, newest first.
-#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/orchestrations", tag = "orchestrations",
-    params(("namespace" = String, Path), ("state" = Option<String>, Query, description = "One state or several, joined by commas"),
-        ("type" = Option<String>, Query), ("version" = Option<u32>, Query), ("label" = Option<Vec<String>>, Query, description = "key=value; can be repeated"),
-        ("correlationId" = Option<String>, Query), ("createdAfter" = Option<String>, Query), ("createdBefore" = Option<String>, Query),
-        ("limit" = Option<usize>, Query), ("pageToken" = Option<String>, Query)),
-    responses((status = 200, body = Page<OrchestrationSummary>)))]
-pub(super) async fn list(
-    State(api): State<Api>,
-    Names([namespace]): Names<1>,
-    uri: Uri,
-) -> Answer<Json<Page<OrchestrationSummary>>> {
-    let params = ListParams::read(&uri)?;
-    api.partition.barrier().await?;
-    let store = api.partition.store().clone();
-    let request = PageRequest {
-        limit: params.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST_LIMIT),
-        token: params.page_token,
-    };
-    let page = tokio::task::spawn_blocking(move || store.list(&namespace, &params.filter, request))
-        .await
-        .map_err(|error| ApiError::internal(format!("the list could not be made: {error}")))?
-        .map_err(list_error)?;
-    Ok(Json(Page {
-        items: page.items.into_iter().map(|(_, summary)| summary).collect(),
-        next_page_token: page.next,
-    }))
-}
-
-fn list_error(error: StoreError) -> ApiError {
-    match error {
-        StoreError::MalformedPageToken { .. } | StoreError::ForeignPageToken => {
-            ApiError::bad_request("bad-page-token", error.to_string()).field("pageToken")
-        }
-        other => Unavailable::from(other).into(),
-    }
 }
 
 #[derive(Deserialize)]

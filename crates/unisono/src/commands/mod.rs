@@ -4,9 +4,11 @@ pub(crate) mod act;
 pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod backup;
+pub(crate) mod count;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod dev;
+mod filter;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod journal;
@@ -43,6 +45,7 @@ pub(crate) async fn run(cli: Cli, log: LogLevels) -> Result<(), Failure> {
         Command::Start(args) => start::run(args, &global).await,
         Command::Get(args) => get::run(args, &global).await,
         Command::List(args) => list::run(args, &global).await,
+        Command::Count(args) => count::run(args, &global).await,
         Command::Watch(args) => watch::run(args, &global).await,
         Command::History(args) => history::run(args, &global).await,
         Command::Cancel(args) => act::cancel(args, &global).await,

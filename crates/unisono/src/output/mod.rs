@@ -7,7 +7,7 @@ mod time;
 
 pub(crate) use console::{ColorChoice, Console, Format, Tone};
 pub(crate) use json::pretty;
-pub(crate) use table::Grid;
+pub(crate) use table::{Field, Grid};
 pub(crate) use time::{ago, clock, now, span};
 
 use unisono_model::api::{ActivityState, OrchestrationState};

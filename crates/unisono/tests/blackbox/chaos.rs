@@ -110,7 +110,7 @@ async fn open(client: &Client) -> Vec<OrchestrationSummary> {
     let mut open = Vec::new();
     for state in [OrchestrationState::Initialized, OrchestrationState::Running] {
         let filter = OrchestrationFilter {
-            state: Some(state),
+            states: vec![state],
             ..OrchestrationFilter::default()
         };
         let page = PageRequest {

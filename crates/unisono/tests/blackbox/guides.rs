@@ -147,6 +147,11 @@ fn the_guide_on_operations_works() {
 }
 
 #[test]
+fn the_guide_on_queries_works() {
+    Reader::new().read(&guide("queries.md"));
+}
+
+#[test]
 fn the_guide_on_the_tenant_works() {
     let mut reader = Reader::new();
     let (from, to) = (repository().join("examples"), reader.home().join("examples"));

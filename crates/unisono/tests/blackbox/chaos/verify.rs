@@ -148,7 +148,7 @@ pub(super) async fn lists(client: &Client, started: &[Started], runs: &Runs) {
         let found = listed(
             client,
             &OrchestrationFilter {
-                state: Some(state),
+                states: vec![state],
                 ..OrchestrationFilter::default()
             },
         )

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use unisono_client::{Client, OrchestrationFilter, PageRequest};
-use unisono_model::api::{CancelRequest, OrchestrationState, StartRequest};
+use unisono_client::{Client, GroupBy, OrchestrationFilter, PageRequest};
+use unisono_model::api::{CancelRequest, OrchestrationCount, OrchestrationState, StartRequest, WaitReason};
 use unisono_model::ids::Timestamp;
 
 use crate::harness::{Server, apply, finished, request};
@@ -83,7 +83,7 @@ async fn orchestrations_are_found_by_what_is_known_of_them() {
             assert_eq!(listed(&client, &all(), limit).await, newest_first, "pages of {limit}");
         }
         let state = |state| OrchestrationFilter {
-            state: Some(state),
+            states: vec![state],
             ..all()
         };
         assert_eq!(
@@ -157,14 +157,80 @@ async fn orchestrations_are_found_by_what_is_known_of_them() {
         .await;
         assert_eq!(after, newest_first[..6].iter().rev().cloned().collect::<Vec<_>>());
         assert_eq!(before, newest_first[6..].iter().rev().cloned().collect::<Vec<_>>());
+        let ended = |after, before| OrchestrationFilter {
+            ended_after: after,
+            ended_before: before,
+            ..all()
+        };
+        let cancelled = client.orchestration("r02").await.unwrap().summary.ended_at;
+        let last = found(&client, ended(cancelled, None)).await;
+        assert!(
+            last.contains(&"r02".to_owned()) && !last.contains(&"r05".to_owned()),
+            "{last:?}"
+        );
+        let others = found(&client, ended(None, cancelled)).await;
+        assert_eq!(last.len() + others.len(), 9, "three have not ended");
+        let stuck = OrchestrationFilter {
+            waiting_for: vec![WaitReason::ExternalCall, WaitReason::NoAgent],
+            ..all()
+        };
+        assert_eq!(listed(&client, &stuck, 2).await, ["r11", "r08", "r05"]);
+        let full = OrchestrationFilter {
+            waiting_for: vec![WaitReason::AgentsFull],
+            ..all()
+        };
+        assert!(found(&client, full).await.is_empty());
+        check_counts(&client, &stuck).await;
         let both = OrchestrationFilter {
-            state: Some(OrchestrationState::Errored),
+            states: vec![OrchestrationState::Errored],
             labels: vec![label("team", "payments")],
             created_before: Some(middle),
             ..all()
         };
         assert_eq!(found(&client, both).await, ["r01", "r04"]);
     }
+}
+
+/// Of twelve orchestrations of three types, four each.
+async fn check_counts(client: &Client, stuck: &OrchestrationFilter) {
+    let of = |filter: OrchestrationFilter| async move { client.count(&filter, &[]).await.unwrap() };
+    let twelve = OrchestrationCount {
+        count: 12,
+        exact: true,
+        groups: Vec::new(),
+    };
+    assert_eq!(of(all()).await, twelve);
+    let labelled = OrchestrationFilter {
+        labels: vec![("team".to_owned(), "payments".to_owned())],
+        ..all()
+    };
+    assert_eq!(of(labelled.clone()).await.count, 6);
+    assert_eq!(of(stuck.clone()).await.count, 3);
+    let groups = |filter: OrchestrationFilter, by: &'static [GroupBy]| async move {
+        let groups = client.count(&filter, by).await.unwrap().groups.into_iter();
+        let shown = groups.map(|group| {
+            let state = group.state.map_or("", OrchestrationState::as_str);
+            format!(
+                "{} {} {}",
+                group.r#type.as_deref().unwrap_or_default(),
+                state,
+                group.count
+            )
+        });
+        shown.collect::<Vec<_>>()
+    };
+    assert_eq!(groups(all(), &[GroupBy::Type]).await, ["bad  4", "good  4", "stuck  4"]);
+    let by_both: &[GroupBy] = &[GroupBy::State, GroupBy::Type];
+    assert_eq!(
+        groups(labelled, by_both).await,
+        [
+            "bad errored 2",
+            "good completed 2",
+            "stuck initialized 1",
+            "stuck cancelled 1"
+        ]
+    );
+    assert_eq!(groups(stuck.clone(), by_both).await, ["stuck initialized 3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
