@@ -259,6 +259,22 @@ pub fn read_history(chunk: &[u8]) -> Result<Vec<(Revision, Timestamp, Event)>, C
     Ok(entries)
 }
 
+/// The events of a history chunk, and where the bytes of each stand in it, as they stood in its batch.
+///
+/// # Errors
+/// [`CodecError`] when it cannot be read.
+pub fn read_history_ranges(chunk: &[u8]) -> Result<Vec<(Revision, EventRange)>, CodecError> {
+    let mut decoder = Decoder::new(chunk);
+    let mut entries = Vec::new();
+    while decoder.position() < chunk.len() {
+        let revision = Revision(decoder.u64()?);
+        let begin = decoder.position();
+        read_event(&mut decoder)?;
+        entries.push((revision, begin..decoder.position()));
+    }
+    Ok(entries)
+}
+
 /// Reads one event from the bytes that [`BatchWriter::push`] wrote for it.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ pub mod backup;
 mod error;
 mod feed;
 mod hub;
+pub mod inspect;
 mod leadership;
 mod limits;
 mod metrics;
@@ -15,6 +16,7 @@ mod partition;
 pub mod replay;
 mod sessions;
 mod trace;
+pub mod verify;
 mod waits;
 
 use std::net::SocketAddr;

@@ -149,11 +149,19 @@ pub(crate) fn replay_locked(data: &Path, to: Option<Revision>) -> Result<Replaye
     }
 }
 
-fn lock(data: &Path) -> Result<DataDirLock, ReplayError> {
-    if !data.join("journal").is_dir() {
+/// Keeps servers from the data directory.
+pub(crate) fn lock(data: &Path) -> Result<DataDirLock, ReplayError> {
+    journal_directory(data)?;
+    Ok(DataDirLock::acquire(data)?)
+}
+
+/// Where the journal of a data directory is.
+pub(crate) fn journal_directory(data: &Path) -> Result<PathBuf, ReplayError> {
+    let directory = data.join("journal");
+    if !directory.is_dir() {
         return Err(ReplayError::NoData { path: data.to_owned() });
     }
-    Ok(DataDirLock::acquire(data)?)
+    Ok(directory)
 }
 
 /// Journal and store of a data directory.
@@ -414,7 +422,7 @@ fn starts(event: &Event, of: &Name, called: &Name) -> bool {
         if namespace == of && id == called)
 }
 
-fn load_definitions(store: &Store, state: &mut State) -> Result<(), ReplayError> {
+pub(crate) fn load_definitions(store: &Store, state: &mut State) -> Result<(), ReplayError> {
     for row in store.entities()? {
         let (kind, key, bytes) = row?;
         if kind == unisono_store::EntityKind::Definition {

@@ -127,7 +127,7 @@ fn line(entry: &HistoryEntry, console: Console) -> String {
 }
 
 /// `activityCompleted` as people write it: `activity completed`.
-fn words(kind: &str) -> String {
+pub(crate) fn words(kind: &str) -> String {
     let mut words = String::with_capacity(kind.len() + 4);
     for letter in kind.chars() {
         if letter.is_ascii_uppercase() {
@@ -146,7 +146,8 @@ fn tone(entry: &HistoryEntry) -> Option<Tone> {
     state.or_else(|| entry.activity_state.map(activity_tone))
 }
 
-fn detail(entry: &HistoryEntry) -> String {
+/// What else an entry says, on one line.
+pub(crate) fn detail(entry: &HistoryEntry) -> String {
     let mut parts = Vec::new();
     if let Some(error) = &entry.error {
         let code = error.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();

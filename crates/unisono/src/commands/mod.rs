@@ -11,6 +11,7 @@ pub(crate) mod dev;
 mod filter;
 pub(crate) mod get;
 pub(crate) mod history;
+pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod list;
 pub(crate) mod log_level;
@@ -20,6 +21,7 @@ pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod server;
 pub(crate) mod start;
+pub(crate) mod verify;
 pub(crate) mod watch;
 
 use clap::CommandFactory as _;

@@ -12,6 +12,7 @@ mod examples;
 mod guides;
 mod harness;
 mod lifecycle;
+mod looking;
 mod observability;
 mod python;
 mod refusals;
