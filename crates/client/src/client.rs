@@ -400,36 +400,55 @@ impl Client {
             .map_err(|error| request::failure(&self.inner.server, self.inner.timeout, error))
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.inner
             .http
             .request(method, format!("{}{path}", self.inner.base))
             .timeout(self.inner.timeout)
     }
 
-    async fn send(&self, request: RequestBuilder, repeat: Repeat) -> Result<reqwest::Response, ClientError> {
+    pub(crate) async fn send(&self, request: RequestBuilder, repeat: Repeat) -> Result<reqwest::Response, ClientError> {
         request::send(&self.inner.server, self.inner.timeout, request, repeat).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: Query) -> Result<T, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: Query) -> Result<T, ClientError> {
         let path = with_query(path, &query);
         let response = self.send(self.request(Method::GET, &path), Repeat::Safe).await?;
         request::json(&self.inner.server, self.inner.timeout, response).await
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
         repeat: Repeat,
     ) -> Result<T, ClientError> {
-        let response = self.send(self.request(Method::POST, path).json(body), repeat).await?;
+        self.send_json(Method::POST, path, body, repeat).await
+    }
+
+    pub(crate) async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+        repeat: Repeat,
+    ) -> Result<T, ClientError> {
+        self.read(self.request(method, path).json(body), repeat).await
+    }
+
+    /// Sends a request, and reads its answer.
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        repeat: Repeat,
+    ) -> Result<T, ClientError> {
+        let response = self.send(request, repeat).await?;
         request::json(&self.inner.server, self.inner.timeout, response).await
     }
 
-    /// Opens the stream of events of an orchestration.
-    pub(crate) async fn events(&self, id: &str, last_event: Option<&str>) -> Result<reqwest::Response, ClientError> {
-        let url = format!("{}{}", self.inner.base, orchestration(id, "")?);
+    /// Opens a stream of events.
+    pub(crate) async fn events(&self, path: &str, last_event: Option<&str>) -> Result<reqwest::Response, ClientError> {
+        let url = format!("{}{path}", self.inner.base);
         let mut request = self.inner.http.get(url).header("accept", "text/event-stream");
         if let Some(last) = last_event {
             request = request.header("last-event-id", last);
@@ -459,7 +478,7 @@ fn actor(actor: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
     Some((ACTOR, value?))
 }
 
-fn orchestration(id: &str, rest: &str) -> Result<String, ClientError> {
+pub(crate) fn orchestration(id: &str, rest: &str) -> Result<String, ClientError> {
     Ok(format!(
         "/orchestrations/{}{rest}",
         segment("the orchestration's id", id)?

@@ -64,6 +64,12 @@ impl ClientError {
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
     }
+
+    /// Whether the server is away, or on its way out or in: the same request may succeed in a moment.
+    pub(crate) fn may_pass(&self) -> bool {
+        let passing = ["stopping", "outcome-unknown", "overloaded"];
+        self.is_unreachable() || self.code().is_some_and(|code| passing.contains(&code))
+    }
 }
 
 /// Detail, field and help on one line, each mistake on a line of its own.

@@ -23,14 +23,20 @@
 mod backup;
 mod client;
 mod error;
+mod follow;
+mod keeper;
+mod leases;
 mod query;
 mod request;
 mod sse;
+mod values;
 mod watch;
 
 pub use backup::BackupDownload;
 pub use client::{Client, ClientOptions, DefinitionFamily};
 pub use error::ClientError;
+pub use keeper::{KeptLease, LeaseLost};
 pub use query::{GroupBy, OrchestrationFilter, PageRequest};
 pub use request::install_crypto_provider;
+pub use values::{Swap, ValueWatchEvent, WatchScope};
 pub use watch::WatchEvent;

@@ -135,6 +135,23 @@ pub(crate) fn segment(what: &'static str, text: &str) -> Result<String, ClientEr
     Ok(utf8_percent_encode(text, SEGMENT).to_string())
 }
 
+/// A collection's path with a key behind it, slash by slash.
+pub(crate) fn key_path(collection: &str, key: &str) -> Result<String, ClientError> {
+    let mut path = collection.to_owned();
+    for part in key.split('/') {
+        if matches!(part, "" | "." | "..") {
+            return Err(ClientError::BadArgument {
+                what: "the key",
+                given: key.to_owned(),
+                reason: "a key is a path such as cells/north/database-url, without empty parts, . and ..".to_owned(),
+            });
+        }
+        path.push('/');
+        path.extend(utf8_percent_encode(part, SEGMENT));
+    }
+    Ok(path)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -144,5 +161,9 @@ mod tests {
     fn ids_cannot_leave_their_place_in_the_path() {
         assert_eq!(segment("x", "a/../b?c").unwrap(), "a%2F..%2Fb%3Fc");
         assert!(segment("x", "..").is_err());
+        assert_eq!(key_path("/values", "a/b c").unwrap(), "/values/a/b%20c");
+        for bad in ["", "a/../b", "/a", "a//b"] {
+            assert!(key_path("/values", bad).is_err(), "{bad}");
+        }
     }
 }

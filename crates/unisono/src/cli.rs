@@ -9,8 +9,8 @@ use unisono_model::trace::TraceContext;
 
 use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs};
 use crate::commands::{
-    act, agent, apply, backup, count, delete, demo, dev, get, history, journal, list, log_level, logs, restore, server,
-    start, watch,
+    act, agent, apply, backup, count, delete, demo, dev, get, history, journal, list, lock, log_level, logs, restore,
+    server, start, steal, value, watch,
 };
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
@@ -104,9 +104,9 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     /// Start an orchestration
     Start(start::StartArgs),
-    /// Show an orchestration, definitions or agents
+    /// Show an orchestration, definitions, agents, a lock or an election
     Get(get::GetArgs),
-    /// List orchestrations
+    /// List orchestrations, locks, elections or leases
     List(list::ListArgs),
     /// Count orchestrations
     Count(count::CountArgs),
@@ -122,6 +122,12 @@ pub(crate) enum Command {
     Fail(act::FailArgs),
     /// Show what the activities of an orchestration logged
     Logs(logs::LogsArgs),
+    /// Read, write, watch and await values, and promise them
+    Value(value::ValueArgs),
+    /// Run a command under a lock
+    Lock(lock::LockArgs),
+    /// Take a lock by force from who holds it
+    Steal(steal::StealArgs),
     /// Show or change what a running server logs
     LogLevel(log_level::LogLevelArgs),
     /// Back up a running server to a file, or verify such a file
@@ -193,7 +199,12 @@ impl Global {
     /// # Errors
     /// [`Failure::Usage`] when one of them is not usable.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        self.client_of(self.server.as_deref().unwrap_or(DEFAULT_SERVER))
+        self.client_of(self.server_url())
+    }
+
+    /// The server that was named, or the usual one.
+    pub(crate) fn server_url(&self) -> &str {
+        self.server.as_deref().unwrap_or(DEFAULT_SERVER)
     }
 
     /// A client of this server, in the namespace that was named.

@@ -44,6 +44,8 @@ pub(crate) enum Failure {
         /// Why not.
         message: String,
     },
+    /// A command that was run ended with this exit code, which is passed on without a word.
+    Ended(u8),
 }
 
 impl Failure {
@@ -82,6 +84,7 @@ impl Failure {
             Self::Work { .. } | Self::Refused(_) | Self::Mistakes { .. } => ExitCode::from(1),
             Self::Usage { .. } => ExitCode::from(2),
             Self::Unreachable { .. } => ExitCode::from(3),
+            Self::Ended(code) => ExitCode::from(*code),
         }
     }
 
@@ -102,6 +105,10 @@ impl Failure {
             Self::Usage { message, help } => local("wrong-usage", "Wrong usage", message, help.as_ref()),
             Self::Unreachable { message } => local("server-unreachable", "The server cannot be reached", message, None),
             Self::Refused(problem) | Self::Mistakes { problem, .. } => Problem::clone(problem),
+            Self::Ended(code) => {
+                let message = format!("the command ended with exit code {code}");
+                local("command-failed", "The command failed", &message, None)
+            }
         }
     }
 }

@@ -32,7 +32,9 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            console.failure(&failure);
+            if !matches!(failure, Failure::Ended(_)) {
+                console.failure(&failure);
+            }
             failure.exit_code()
         }
     }

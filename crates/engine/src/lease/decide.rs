@@ -24,7 +24,7 @@ pub enum LeaseRejection {
         lease: Revision,
     },
     /// Somebody holds the lock, and the caller does not wait.
-    #[error("{} \"{}\" is held by {}{}", lock.family().as_str(), lock.name, holders.iter().map(|it| it.holder.to_string()).collect::<Vec<_>>().join(", "), waiting(*queue))]
+    #[error("{} \"{}\" is held by {}{}", lock.family().as_str(), lock.name, holders.iter().map(who).collect::<Vec<_>>().join(", "), waiting(*queue))]
     Held {
         /// The lock.
         lock: LockAddress,
@@ -81,6 +81,13 @@ pub enum LeaseRejection {
         /// The cycle, beginning with who would wait.
         cycle: Vec<WaitStep>,
     },
+}
+
+fn who(holder: &HolderView) -> String {
+    match &holder.actor {
+        Some(actor) => format!("{actor} ({})", holder.holder),
+        None => holder.holder.to_string(),
+    }
 }
 
 fn waiting(queue: usize) -> String {

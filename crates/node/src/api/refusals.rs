@@ -12,7 +12,7 @@ pub(super) fn value(rejection: ValueRejection, detail: String) -> ApiError {
     use ValueRejection as R;
     let conflict = |code| ApiError::conflict(code, detail.clone());
     match rejection {
-        R::ConditionFailed { failed } => condition_failed(&failed, detail),
+        R::ConditionFailed { failed } => condition_failed(&failed),
         R::WrittenTwice { .. } => ApiError::bad_request("written-twice", detail)
             .field("then")
             .help("write each key once: the last write alone would count"),
@@ -64,7 +64,7 @@ pub(super) fn lease(rejection: LeaseRejection, detail: String) -> ApiError {
             .field("lease")
             .help("whatever it held is gone: ask for a new lease, and acquire again"),
         R::Held { holders, queue, .. } => conflict("lock-held")
-            .help("wait for it with `waitMs`, or try again later")
+            .help("wait for it (`waitMs`, or `unisono lock --wait`), or try again later")
             .data(json!({"holders": holders, "queue": queue})),
         R::HeldOtherwise { .. } => conflict("held-otherwise")
             .field("mode")
@@ -91,7 +91,12 @@ pub(super) fn cycle(cycle: &[WaitStep], detail: String) -> ApiError {
         .data(json!({ "cycle": cycle }))
 }
 
-fn condition_failed(failed: &[Failed], detail: String) -> ApiError {
+fn condition_failed(failed: &[Failed]) -> ApiError {
+    let found = |failed: &Failed| match &failed.current {
+        None => format!("\"{}\" has no value", failed.key),
+        Some(current) => format!("\"{}\" was last written at revision {}", failed.key, current.revision),
+    };
+    let detail = failed.iter().map(found).collect::<Vec<_>>().join(", ");
     let failed: Vec<Value> = failed
         .iter()
         .map(|failed| {
@@ -104,8 +109,12 @@ fn condition_failed(failed: &[Failed], detail: String) -> ApiError {
             serde_json::to_value(condition).unwrap_or_default()
         })
         .collect();
-    ApiError::new(StatusCode::PRECONDITION_FAILED, "condition-failed", detail)
-        .field("if")
-        .help("nothing was changed; `data` shows what is there instead")
-        .data(json!({ "failed": failed }))
+    ApiError::new(
+        StatusCode::PRECONDITION_FAILED,
+        "condition-failed",
+        format!("the condition does not hold: {detail}"),
+    )
+    .field("if")
+    .help("nothing was changed: look what is there now, and decide anew")
+    .data(json!({ "failed": failed }))
 }

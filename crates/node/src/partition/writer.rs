@@ -16,6 +16,9 @@ use super::projector::{Durable, Projection, ProjectorHandle};
 use super::release::{Released, Releaser};
 use super::{Shared, projector};
 
+/// Bytes of the journal before a checkpoint that are kept for watches that were away for a while.
+const HISTORY_BYTES: u64 = 32 * 1024 * 1024;
+
 /// What the writer is told.
 pub(super) enum WriterMessage {
     Batch(Box<Batch>),
@@ -160,9 +163,10 @@ pub(super) fn start_projector(
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     let (store, metrics) = (shared.store.clone(), Arc::clone(&shared.metrics));
     std::thread::Builder::new().name("projector".to_owned()).spawn(move || {
-        let trim = |position, revision| {
+        let trim = |position: Position, revision| {
             metrics.checkpoint_ends(position, revision);
-            let _ = writer.send(WriterMessage::Trim(position));
+            let before = Position::new(position.get().saturating_sub(HISTORY_BYTES));
+            let _ = writer.send(WriterMessage::Trim(before));
         };
         let ended = projector::run(store, &handle, &receiver, trim);
         if let Err(error) = ended {

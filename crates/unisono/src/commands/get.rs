@@ -8,6 +8,7 @@ pub(crate) use orchestration::reason;
 use unisono_client::{Client, DefinitionFamily};
 use unisono_model::api::AgentView;
 
+use super::locks;
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::{Console, Grid, Tone, ago, now};
@@ -18,7 +19,8 @@ use crate::output::{Console, Grid, Tone, ago, now};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     override_usage = "unisono get <ID>\n       unisono get definitions | agents\n       \
-        unisono get orchestration-definition | activity-definition <TYPE> [--version <N>]"
+        unisono get orchestration-definition | activity-definition <TYPE> [--version <N>]\n       \
+        unisono get lock | election <NAME>"
 )]
 pub(crate) struct GetArgs {
     /// The id of an orchestration
@@ -57,6 +59,16 @@ enum What {
     },
     /// The agents, connected or lately gone
     Agents,
+    /// A lock: who holds it, who waits for it, and since when
+    Lock {
+        /// Its name
+        name: String,
+    },
+    /// An election: who leads, what they proclaimed, and who stands
+    Election {
+        /// Its name
+        name: String,
+    },
 }
 
 /// Shows it.
@@ -74,6 +86,8 @@ pub(crate) async fn run(args: GetArgs, global: &Global) -> Result<(), Failure> {
             definitions::one(&client, DefinitionFamily::Activity, &r#type, version, console).await
         }
         (Some(What::Agents), _) => agents(&client, console).await,
+        (Some(What::Lock { name }), _) => locks::show_lock(&client, &name, console).await,
+        (Some(What::Election { name }), _) => locks::show_election(&client, &name, console).await,
         (Some(What::Orchestration { id }), _) | (None, Some(id)) => orchestration::show(&client, &id, console).await,
         (None, None) => Err(Failure::usage(
             "nothing to get",

@@ -1,18 +1,25 @@
-//! `unisono list`: orchestrations, the newest first.
+//! `unisono list`: orchestrations, the newest first; or all of another kind.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use unisono_client::{Client, OrchestrationFilter, PageRequest};
 use unisono_model::api::OrchestrationSummary;
 
 use super::filter::FilterArgs;
 use super::get::labels;
+use super::locks;
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::{Console, Field, Grid, Tone, ago, now, orchestration_tone, span};
 
 /// Which orchestrations to list.
 #[derive(Args, Clone, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    override_usage = "unisono list [OPTIONS]\n       unisono list locks | elections | leases"
+)]
 pub(crate) struct ListArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// How many at most
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -23,12 +30,29 @@ pub(crate) struct ListArgs {
     filter: FilterArgs,
 }
 
+/// What else there is to list.
+#[derive(Clone, Debug, Subcommand)]
+enum What {
+    /// Locks that are held or waited for, and since when
+    Locks,
+    /// Elections, who leads and how many stand
+    Elections,
+    /// Leases, what they hold and when they end
+    Leases,
+}
+
 /// Lists orchestrations.
 ///
 /// # Errors
 /// [`Failure::Refused`] when the server does not take the filter.
 pub(crate) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> {
     let (client, console) = (global.client()?, global.console());
+    match args.what {
+        Some(What::Locks) => return locks::list_locks(&client, console).await,
+        Some(What::Elections) => return locks::list_elections(&client, console).await,
+        Some(What::Leases) => return locks::list_leases(&client, console).await,
+        None => {}
+    }
     let wanted = if args.all { usize::MAX } else { args.limit as usize };
     let filter = args.filter.filter();
     let (items, more) = collect(&client, &filter, wanted).await?;

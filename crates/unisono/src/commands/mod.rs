@@ -14,6 +14,8 @@ pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod list;
+pub(crate) mod lock;
+mod locks;
 pub(crate) mod log_level;
 pub(crate) mod logs;
 mod payload;
@@ -21,6 +23,8 @@ pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod server;
 pub(crate) mod start;
+pub(crate) mod steal;
+pub(crate) mod value;
 pub(crate) mod verify;
 pub(crate) mod watch;
 
@@ -54,6 +58,9 @@ pub(crate) async fn run(cli: Cli, log: LogLevels) -> Result<(), Failure> {
         Command::Complete(args) => act::complete(args, &global).await,
         Command::Fail(args) => act::fail(args, &global).await,
         Command::Logs(args) => logs::run(args, &global).await,
+        Command::Value(args) => value::run(args, &global).await,
+        Command::Lock(args) => lock::run(args, &global).await,
+        Command::Steal(args) => steal::run(args, &global).await,
         Command::LogLevel(args) => log_level::run(args, &global).await,
         Command::Backup(args) => backup::run(args, &global).await,
         Command::Restore(args) => restore::run(args, &global).await,

@@ -193,6 +193,7 @@ impl Console {
             Failure::Work { message, help, .. } | Failure::Usage { message, help } => with_help(message, help.as_ref()),
             Failure::Unreachable { message } => with_help(message, None),
             Failure::Mistakes { report, .. } => report.clone(),
+            Failure::Ended(code) => with_help(&format!("the command ended with exit code {code}"), None),
             Failure::Refused(problem) => with_help(&refusal(problem), problem.help.as_ref()),
         }
     }

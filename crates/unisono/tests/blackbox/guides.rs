@@ -152,6 +152,11 @@ fn the_guide_on_queries_works() {
 }
 
 #[test]
+fn the_guide_on_values_and_locks_works() {
+    Reader::new().read(&guide("values-and-locks.md"));
+}
+
+#[test]
 fn the_guide_on_the_tenant_works() {
     let mut reader = Reader::new();
     let (from, to) = (repository().join("examples"), reader.home().join("examples"));

@@ -16,3 +16,4 @@ mod looking;
 mod observability;
 mod python;
 mod refusals;
+mod values;

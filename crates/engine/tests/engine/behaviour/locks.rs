@@ -129,7 +129,7 @@ fn a_semaphore_is_not_a_lock_and_all_agree_on_its_permits() {
         assert!(refused.to_string().contains("in use as a semaphore of 2"), "{refused}");
     }
     let refused = try_acquire(&mut sim, lock("slots"), (it[2], permit(2)), None).unwrap_err();
-    assert_eq!(refused.to_string(), "lock \"slots\" is held by h0, h1");
+    assert_eq!(refused.to_string(), "lock \"slots\" is held by ada (h0), ada (h1)");
     acquire(&mut sim, lock("slots"), it[3], permit(2));
     release(&mut sim, "slots", it[0]);
     assert_eq!(view(&sim, "slots").holders.len(), 2);

@@ -1,0 +1,266 @@
+//! `unisono lock NAME -- COMMAND`: runs a command under a lock.
+//!
+//! The lock is held through a lease that is renewed while the command runs. When the lock is lost, the command's process
+//! group is asked to end, and killed before the lease could have gone to somebody else.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::StreamExt as _;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
+use unisono_client::{Client, KeptLease};
+use unisono_model::ids::Revision;
+use unisono_model::leases::{AcquireRequest, GrantView, LeaseRequest, LockMode};
+use unisono_model::limits::{MAX_LEASE_MS, MAX_PERMITS};
+use unisono_model::name::Name;
+
+use crate::cli::{Global, duration, millis};
+use crate::failure::Failure;
+use crate::signals::Signals;
+
+/// The shortest lease with which a command can be ended in good order.
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
+/// A lock that is watched in vain for so long is watched anew.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
+
+/// The lock, and what to run under it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LockArgs {
+    /// The lock's name
+    name: String,
+    /// Wait for it for up to this long [default: only try]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    wait: Option<Duration>,
+    /// Hold it together with other readers, and no writer
+    #[arg(long, conflicts_with = "permits")]
+    shared: bool,
+    /// Take one of N permits: a semaphore. All who use it say the same N
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PERMITS)))]
+    permits: Option<u32>,
+    /// After this long without a word from here the lock goes to who is next
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    ttl: Duration,
+    /// When the lock is lost, the command has this long to end by itself [default: a quarter of --ttl]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    grace: Option<Duration>,
+    /// Who runs it, so that cycles of waiting are found
+    #[arg(long, value_name = "NAME")]
+    party: Option<Name>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Runs the command under the lock, and passes its exit code on.
+///
+/// # Errors
+/// [`Failure::Refused`] when the lock is held by somebody else; [`Failure::Ended`] with the command's exit code, unless it
+/// is 0; [`Failure::Work`] when the lock was lost.
+pub(crate) async fn run(args: LockArgs, global: &Global) -> Result<(), Failure> {
+    let grace = args.grace.unwrap_or(args.ttl / 4);
+    check(args.ttl, grace)?;
+    let mut signals = Signals::catch()?;
+    let client = global.client()?;
+    let lease = client
+        .keep_lease(&LeaseRequest {
+            holder: incarnation(),
+            ttl_ms: millis(args.ttl),
+            party: args.party.clone(),
+        })
+        .await?;
+    let granted = tokio::select! {
+        granted = acquire(&client, &args, lease.id()) => granted,
+        signal = signals.next() => Err(Failure::Ended(128 + number(signal))),
+        lost = lease.lost() => Err(Failure::work(format!("the place in the queue is lost: {lost}"))),
+    };
+    let ended = match granted {
+        Ok(grant) => supervise(&args, global, (&client, &lease, &grant), (grace, &mut signals)).await,
+        Err(failure) => Err(failure),
+    };
+    // Whoever is next has it at once. If that does not get through, the lease ends by itself.
+    let _ = lease.end().await;
+    ended
+}
+
+fn check(ttl: Duration, grace: Duration) -> Result<(), Failure> {
+    if ttl < SHORTEST_TTL || millis(ttl) > MAX_LEASE_MS {
+        return Err(Failure::usage(
+            format!("--ttl is {ttl:?}"),
+            "give 1s to 24h: shorter ones are lost by any hiccup",
+        ));
+    }
+    // Renewed every third: what is left then must hold the grace.
+    if grace > ttl / 2 {
+        return Err(Failure::usage(
+            format!("--grace is {grace:?}, and --ttl {ttl:?}"),
+            "give a grace of half the lease at most: the command must have ended before the lease has",
+        ));
+    }
+    Ok(())
+}
+
+/// A name that no process ever had.
+fn incarnation() -> Name {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let unique = uuid::Uuid::now_v7();
+    let host: String = host.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    let named = Name::parse(&format!("{host}.{}.{unique}", std::process::id()));
+    named.unwrap_or_else(|error| unreachable!("made of letters that names have: {error}"))
+}
+
+async fn acquire(client: &Client, args: &LockArgs, lease: Revision) -> Result<GrantView, Failure> {
+    let mode = match (args.shared, args.permits) {
+        (true, _) => LockMode::Shared,
+        (false, Some(_)) => LockMode::Permit,
+        (false, None) => LockMode::Exclusive,
+    };
+    let request = AcquireRequest {
+        lease,
+        mode,
+        permits: args.permits,
+        wait_ms: args.wait.map(millis),
+    };
+    Ok(client.acquire_lock(&args.name, &request).await?)
+}
+
+/// Runs the command until it ends, or until the lock is lost.
+async fn supervise(
+    args: &LockArgs,
+    global: &Global,
+    (client, lease, grant): (&Client, &KeptLease, &GrantView),
+    (grace, signals): (Duration, &mut Signals),
+) -> Result<(), Failure> {
+    let mut child = spawn(args, global, grant)?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let mut lost = std::pin::pin!(lost(client, lease, grant, grace));
+    let why = loop {
+        tokio::select! {
+            status = child.wait() => return passed_on(status),
+            signal = signals.next() => send(group, signal_of(signal)),
+            why = &mut lost => break why,
+        }
+    };
+    tracing::warn!("the lock is lost, so the command is ended: {why}");
+    send(group, Signal::TERM);
+    let until = match lease.remaining() {
+        // It was stolen: the lease is still there, and the lock is not.
+        remaining if remaining > grace => grace,
+        remaining => remaining,
+    };
+    if tokio::time::timeout(until, child.wait()).await.is_err() {
+        send(group, Signal::KILL);
+        // It cannot refuse.
+        let _ = child.wait().await;
+    }
+    Err(Failure::work(format!(
+        "lock \"{}\" was lost while the command ran: {why}",
+        args.name
+    )))
+}
+
+fn spawn(args: &LockArgs, global: &Global, grant: &GrantView) -> Result<Child, Failure> {
+    let (program, arguments) = args
+        .command
+        .split_first()
+        .unwrap_or_else(|| unreachable!("clap requires it"));
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("UNISONO_LOCK", &args.name)
+        .env("UNISONO_LOCK_TOKEN", grant.token.to_string())
+        .env("UNISONO_LOCK_LEASE", grant.lease.to_string())
+        .env("UNISONO_SERVER", global.server_url())
+        .env("UNISONO_NAMESPACE", global.namespace_name())
+        .stdin(Stdio::inherit())
+        .process_group(0)
+        .kill_on_drop(true);
+    let child = command.spawn().map_err(|error| Failure::Work {
+        code: "command-not-started",
+        message: format!("cannot start {program}: {error}"),
+        help: Some("give a command that is there, behind --".to_owned()),
+    })?;
+    give_terminal_to(&child);
+    Ok(child)
+}
+
+/// A command that reads from the terminal must be in the foreground there. The shell takes the terminal back.
+fn give_terminal_to(child: &Child) {
+    let stdin = std::io::stdin();
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(group) = group
+        && rustix::termios::isatty(&stdin)
+        && rustix::termios::tcsetpgrp(&stdin, group).is_ok()
+    {
+        // It may have tried to read before.
+        send(Some(group), Signal::CONT);
+    }
+}
+
+fn send(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        // It may have ended meanwhile.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+fn number(signal: &str) -> u8 {
+    if signal == "SIGINT" { 2 } else { 15 }
+}
+
+fn signal_of(signal: &str) -> Signal {
+    if signal == "SIGINT" { Signal::INT } else { Signal::TERM }
+}
+
+/// Waits until the lock is lost, or so little of its lease is left that the command has to end now; says why.
+async fn lost(client: &Client, lease: &KeptLease, grant: &GrantView, grace: Duration) -> String {
+    tokio::select! {
+        lost = lease.runs_short(grace) => lost.to_string(),
+        () = lease.loses(grant.token) => "somebody took it by force".to_owned(),
+        () = taken(client, grant) => "somebody took it by force".to_owned(),
+    }
+}
+
+/// Waits until the server shows the lock held by others, or by nobody.
+async fn taken(client: &Client, grant: &GrantView) {
+    loop {
+        let mut views = std::pin::pin!(client.watch_lock(&grant.name));
+        while let Some(Ok(view)) = views.next().await {
+            let later = view.revision >= grant.token;
+            if later && !view.holders.iter().any(|holder| holder.token == grant.token) {
+                return;
+            }
+        }
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
+}
+
+/// The exit code of the command is ours; a signal that ended it counts as shells count it.
+fn passed_on(status: std::io::Result<ExitStatus>) -> Result<(), Failure> {
+    let status = status.map_err(|error| Failure::work(format!("the command cannot be waited for: {error}")))?;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    match code.unwrap_or(1) {
+        0 => Ok(()),
+        code => Err(Failure::Ended(u8::try_from(code).unwrap_or(1))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_has_time_to_end_before_the_lease_does() {
+        let seconds = Duration::from_secs;
+        assert!(check(seconds(20), seconds(5)).is_ok());
+        assert!(check(seconds(20), seconds(11)).is_err());
+        assert!(check(Duration::from_millis(500), Duration::from_millis(100)).is_err());
+    }
+
+    #[test]
+    fn every_start_is_another_incarnation() {
+        assert_ne!(incarnation(), incarnation());
+    }
+}

@@ -1,0 +1,352 @@
+//! Locks and elections, over the API and as `unisono lock` runs commands.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+use unisono_model::api::JsonText;
+use unisono_model::leases::{AcquireRequest, CampaignRequest, LeaseRequest, LockMode, ProclaimRequest, StealRequest};
+use unisono_model::name::Name;
+use unisono_model::values::PutRequest;
+
+use super::{code, exclusively, json as content, lease, run, start, text};
+use crate::harness::{PATIENCE, Server, eventually, lives, terminate};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn the_release_of_a_lock_reaches_the_next_at_once_and_tokens_grow() {
+    let server = Server::start();
+    let client = server.client();
+    let (a, b) = (lease(&client, "a", LONG).await.id, lease(&client, "b", LONG).await.id);
+    let first = client.acquire_lock("pump", &exclusively(a, None)).await.unwrap();
+    assert_eq!(
+        code(client.acquire_lock("pump", &exclusively(b, None)).await),
+        "lock-held"
+    );
+    let waiting = client.clone();
+    let wait = tokio::spawn(async move {
+        let grant = waiting.acquire_lock("pump", &exclusively(b, Some(LONG))).await.unwrap();
+        (grant, Instant::now())
+    });
+    let lock = eventually("b waits", || async {
+        let lock = client.lock("pump").await.unwrap();
+        (lock.queue.len() == 1).then_some(lock)
+    })
+    .await;
+    assert_eq!(
+        (lock.holders[0].holder.as_str(), lock.queue[0].holder.as_str()),
+        ("a", "b")
+    );
+    let released = Instant::now();
+    client.release_lock("pump", a).await.unwrap();
+    let (second, granted) = wait.await.unwrap();
+    assert!(second.token > first.token);
+    assert!(granted - released < Duration::from_secs(2), "{:?}", granted - released);
+    assert_eq!(code(client.release_lock("pump", a).await), "lock-not-held");
+}
+
+#[tokio::test]
+async fn a_lock_of_who_is_gone_goes_to_the_next_when_the_lease_ends_and_not_before() {
+    let server = Server::start();
+    let client = server.client();
+    let begin = Instant::now();
+    let (gone, next) = (
+        lease(&client, "gone", Duration::from_secs(1)).await.id,
+        lease(&client, "next", LONG).await.id,
+    );
+    client.acquire_lock("pump", &exclusively(gone, None)).await.unwrap();
+    client
+        .acquire_lock("pump", &exclusively(next, Some(LONG)))
+        .await
+        .unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert_eq!(
+        code(client.renew_lease(gone).await),
+        "lease-not-found",
+        "what has ended is not revived"
+    );
+}
+
+#[tokio::test]
+async fn a_write_under_a_lost_lock_is_refused() {
+    let server = Server::start();
+    let client = server.client();
+    let (a, b) = (lease(&client, "a", LONG).await.id, lease(&client, "b", LONG).await.id);
+    let old = client.acquire_lock("pump", &exclusively(a, None)).await.unwrap().token;
+    let write = |token, lock: Option<&str>| PutRequest {
+        fence: Some(token),
+        lock: lock.map(|lock| Name::parse(lock).unwrap()),
+        ..PutRequest::new(content(json!(1)))
+    };
+    client.put_value("state", &write(old, Some("pump"))).await.unwrap();
+    let steal = StealRequest {
+        reason: "it hangs".to_owned(),
+        token: None,
+    };
+    client.steal_lock("pump", &steal).await.unwrap();
+    assert_eq!(
+        code(client.put_value("state", &write(old, Some("pump"))).await),
+        "lock-lost"
+    );
+    let new = client.acquire_lock("pump", &exclusively(b, None)).await.unwrap().token;
+    client.put_value("state", &write(new, None)).await.unwrap();
+    assert_eq!(code(client.put_value("state", &write(old, None)).await), "stale-fence");
+    let audit = client.lock("pump").await.unwrap().audit;
+    assert_eq!(
+        (audit[0].actor.as_str(), audit[0].holder.as_str(), audit[0].token),
+        ("the-test", "a", old)
+    );
+    assert!(server.site().logged("server").contains("takes it by force"));
+}
+
+#[tokio::test]
+async fn a_semaphore_has_so_many_holders_and_readers_do_not_starve_writers() {
+    let server = Server::start();
+    let client = server.client();
+    let mut leases = Vec::new();
+    for number in 0..4 {
+        leases.push(lease(&client, &format!("h{number}"), LONG).await.id);
+    }
+    let permit = |lease| AcquireRequest {
+        lease,
+        mode: LockMode::Permit,
+        permits: Some(2),
+        wait_ms: None,
+    };
+    for lease in &leases[..2] {
+        client.acquire_lock("slots", &permit(*lease)).await.unwrap();
+    }
+    assert_eq!(
+        code(client.acquire_lock("slots", &permit(leases[2])).await),
+        "lock-held"
+    );
+    let shared = |lease, wait_ms| AcquireRequest {
+        lease,
+        mode: LockMode::Shared,
+        permits: None,
+        wait_ms,
+    };
+    client.acquire_lock("doc", &shared(leases[0], None)).await.unwrap();
+    client.acquire_lock("doc", &shared(leases[1], None)).await.unwrap();
+    let writing = client.clone();
+    let writer = leases[2];
+    let wait = tokio::spawn(async move { writing.acquire_lock("doc", &exclusively(writer, Some(LONG))).await });
+    eventually("the writer waits", || async {
+        (client.lock("doc").await.unwrap().queue.len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(
+        code(client.acquire_lock("doc", &shared(leases[3], None)).await),
+        "lock-held",
+        "behind the writer"
+    );
+    client.release_lock("doc", leases[0]).await.unwrap();
+    client.release_lock("doc", leases[1]).await.unwrap();
+    wait.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_election_is_observed_from_leader_to_leader() {
+    let server = Server::start();
+    let client = server.client();
+    let (a, b) = (lease(&client, "a", LONG).await.id, lease(&client, "b", LONG).await.id);
+    let raw = |value: serde_json::Value| JsonText(serde_json::value::to_raw_value(&value).unwrap());
+    let campaign = |lease, name: &str, wait_ms| CampaignRequest {
+        lease,
+        value: Some(raw(json!(name))),
+        wait_ms,
+    };
+    let observing = client.clone();
+    let observed = tokio::spawn(async move {
+        let mut seen: Vec<String> = Vec::new();
+        let mut views = std::pin::pin!(observing.observe("db"));
+        while let Some(view) = views.next().await {
+            let view = view.unwrap();
+            let leader = view
+                .leader
+                .map_or("nobody".to_owned(), |leader| leader.holder.to_string());
+            let said = view
+                .value
+                .map_or(String::new(), |value| format!(" says {}", value.get()));
+            let shown = format!("{leader}{said}");
+            if seen.last() != Some(&shown) {
+                seen.push(shown);
+            }
+            if seen.last().is_some_and(|last| last == "b says \"b\"") {
+                break;
+            }
+        }
+        seen
+    });
+    let pause = || tokio::time::sleep(Duration::from_millis(300));
+    pause().await;
+    client.campaign("db", &campaign(a, "a", None)).await.unwrap();
+    pause().await;
+    let proclaim = ProclaimRequest {
+        lease: a,
+        value: raw(json!({"url": "x"})),
+    };
+    client.proclaim("db", &proclaim).await.unwrap();
+    let standing = client.clone();
+    let request = campaign(b, "b", Some(60_000));
+    let elected = tokio::spawn(async move { standing.campaign("db", &request).await });
+    pause().await;
+    client.resign("db", a).await.unwrap();
+    elected.await.unwrap().unwrap();
+    let seen = tokio::time::timeout(PATIENCE, observed).await.unwrap().unwrap();
+    assert_eq!(
+        seen,
+        ["nobody", "a says \"a\"", "a says {\"url\":\"x\"}", "b says \"b\""]
+    );
+}
+
+#[tokio::test]
+async fn a_kept_lease_lives_through_a_short_restart_and_is_lost_in_a_long_one() {
+    let mut server = Server::start();
+    let client = server.client();
+    let request = LeaseRequest {
+        holder: Name::parse("kept").unwrap(),
+        ttl_ms: 3_000,
+        party: None,
+    };
+    let kept = client.keep_lease(&request).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(kept.is_held(), "it is renewed");
+    server.kill();
+    server.restart();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(kept.is_held(), "it is renewed after a restart");
+    server.kill();
+    let begin = Instant::now();
+    let lost = tokio::time::timeout(PATIENCE, kept.lost()).await.unwrap();
+    assert!(begin.elapsed() <= Duration::from_millis(3_500), "{:?}", begin.elapsed());
+    assert!(lost.to_string().contains("could not be renewed in time"), "{lost}");
+}
+
+// ---- unisono lock
+
+#[tokio::test]
+async fn a_command_under_a_lock_has_its_token_and_passes_its_exit_code_on() {
+    let server = Server::start();
+    let script = "echo $UNISONO_LOCK $UNISONO_LOCK_TOKEN; exit 7";
+    let ran = run(&server, &["lock", "deploy", "--", "sh", "-c", script]);
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
+    assert!(ran.stderr.is_empty(), "{}", text(&ran.stderr));
+    let said = text(&ran.stdout);
+    let token: u64 = said.trim().strip_prefix("deploy ").unwrap().parse().unwrap();
+    assert!(token > 0);
+    let lock = server.client().lock("deploy").await.unwrap();
+    assert!(lock.holders.is_empty(), "it is free when the command has ended");
+    let killed = run(&server, &["lock", "deploy", "--", "sh", "-c", "kill -TERM $$"]);
+    assert_eq!(killed.status.code(), Some(128 + 15));
+    // The token is good for writes while the command runs, and not after that.
+    let write = "exec \"$0\" value set state 1 --fence $UNISONO_LOCK_TOKEN --lock $UNISONO_LOCK";
+    let program = env!("CARGO_BIN_EXE_unisono");
+    let wrote = run(&server, &["lock", "deploy", "--", "sh", "-c", write, program]);
+    assert!(wrote.status.success(), "{}", text(&wrote.stderr));
+    let late = run(
+        &server,
+        &[
+            "value",
+            "set",
+            "state",
+            "2",
+            "--fence",
+            &token.to_string(),
+            "--lock",
+            "deploy",
+        ],
+    );
+    assert!(text(&late.stderr).contains("is too old"), "{late:?}");
+}
+
+#[tokio::test]
+async fn commands_under_one_lock_run_one_after_the_other_and_people_see_who_waits() {
+    let server = Server::start();
+    let log = server.site().path("order");
+    let script = format!("echo in >> {0}; sleep 0.3; echo out >> {0}", log.display());
+    let children: Vec<_> = (0..3)
+        .map(|_| start(&server, &["lock", "deploy", "--wait", "60s", "--", "sh", "-c", &script]))
+        .collect();
+    let client = server.client();
+    eventually("two wait", || async {
+        (client.lock("deploy").await.unwrap().queue.len() == 2).then_some(())
+    })
+    .await;
+    let listed = text(&run(&server, &["list", "locks"]).stdout);
+    assert!(listed.contains("deploy") && listed.contains("exclusive"), "{listed}");
+    let shown = text(&run(&server, &["get", "lock", "deploy"]).stdout);
+    assert!(shown.contains("HELD BY") && shown.contains("WAITS"), "{shown}");
+    for child in children {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    assert_eq!(server.site().lines("order"), ["in", "out"].repeat(3));
+}
+
+#[tokio::test]
+async fn a_command_is_ended_with_its_children_when_its_lock_is_stolen() {
+    let server = Server::start();
+    let pids = server.site().path("pids");
+    let script = format!(
+        "trap '' TERM; sleep 100 & echo $$ $! > {}; wait; sleep 100",
+        pids.display()
+    );
+    let child = start(
+        &server,
+        &[
+            "lock", "deploy", "--ttl", "8s", "--grace", "500ms", "--", "sh", "-c", &script,
+        ],
+    );
+    let written = eventually("it runs", || async { server.site().lines("pids").first().cloned() }).await;
+    let stolen = run(&server, &["steal", "deploy", "--reason", "it hangs"]);
+    assert!(stolen.status.success(), "{stolen:?}");
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        text(&ended.stderr).contains("was lost while the command ran"),
+        "{}",
+        text(&ended.stderr)
+    );
+    for pid in written.split(' ').map(|pid| pid.parse().unwrap()) {
+        eventually("all of its group are gone", || async { (!lives(pid)).then_some(()) }).await;
+    }
+    let shown = text(&run(&server, &["get", "lock", "deploy"]).stdout);
+    assert!(
+        shown.contains("taken by force") && shown.contains("it hangs"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn a_command_is_ended_before_its_lease_could_go_to_another_when_the_server_is_gone() {
+    let mut server = Server::start();
+    let marks = server.site().path("marks");
+    let script = format!("while true; do date +%s%N >> {}; sleep 0.02; done", marks.display());
+    let child = start(&server, &["lock", "deploy", "--ttl", "3s", "--", "sh", "-c", &script]);
+    eventually("it runs", || async { server.site().lines("marks").first().cloned() }).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let until = server.client().lock("deploy").await.unwrap().holders[0].expires_at;
+    server.kill();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let last: i64 = server.site().lines("marks").last().unwrap().parse().unwrap();
+    // The lease may have been renewed once more before the server was gone.
+    assert!(last / 1_000_000 <= until.0 + 1_000, "{last} is after {}", until.0);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_lock_leaves_the_queue_when_interrupted() {
+    let server = Server::start();
+    let client = server.client();
+    let holder = lease(&client, "holder", LONG).await.id;
+    client.acquire_lock("deploy", &exclusively(holder, None)).await.unwrap();
+    let mut child = start(&server, &["lock", "deploy", "--wait", "60s", "--", "true"]);
+    eventually("it waits", || async {
+        (client.lock("deploy").await.unwrap().queue.len() == 1).then_some(())
+    })
+    .await;
+    let ended = terminate(&mut child);
+    assert_eq!(ended.status.code(), Some(128 + 15));
+    assert!(client.lock("deploy").await.unwrap().queue.is_empty());
+}
