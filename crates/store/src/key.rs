@@ -116,6 +116,12 @@ pub(crate) fn entity(kind: EntityKind, key: u64) -> [u8; 9] {
     bytes
 }
 
+/// Where the keys of open runs begin and end.
+pub(crate) fn runs() -> ([u8; 1], [u8; 1]) {
+    let code = EntityKind::Run.code();
+    ([code], [code + 1])
+}
+
 pub(crate) fn read_entity(key: &[u8]) -> Result<(EntityKind, u64), StoreError> {
     let parts = key
         .split_first()

@@ -36,6 +36,24 @@ impl Store {
         }))
     }
 
+    /// The same, but open runs come last: they refer to other entities.
+    ///
+    /// # Errors
+    /// None yet; each item has its own.
+    pub fn entities_runs_last(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(EntityKind, u64, Bytes), StoreError>> + Send + use<>, StoreError> {
+        let snapshot = self.0.database.snapshot();
+        let (first_run, after_runs) = key::runs();
+        let others = snapshot.range(&self.0.entities, after_runs..);
+        let runs = snapshot.range(&self.0.entities, first_run..after_runs);
+        Ok(others.chain(runs).map(|guard| {
+            let (key, bytes) = row(guard)?;
+            let (kind, key) = key::read_entity(&key)?;
+            Ok((kind, key, bytes))
+        }))
+    }
+
     /// The key of the run with this id, open or finished; the one written last, should an id ever be used again.
     ///
     /// # Errors

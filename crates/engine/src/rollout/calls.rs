@@ -7,18 +7,19 @@
 use std::collections::BTreeSet;
 
 use unisono_model::ids::Timestamp;
-use unisono_model::rollout::{Analysis, Answer, CallKind, Cause, Gate, Health};
+use unisono_model::limits::MAX_TARGETS;
+use unisono_model::rollout::{Analysis, Answer, CallKind, Cause, Gate, Health, Said, TargetId};
 
 use super::advance::rule;
 use super::analysis::{self, Finding};
-use super::event::{Decision, Judgement, RolloutEvent as E};
+use super::event::{Decision, Joined, Judgement, RolloutEvent as E};
 use super::fleet::Fleet;
 use super::gates::{call_kind, endpoint, gate_code, kind_code};
 use super::head::{Call, CallState, Rollout, Stage};
 use super::health::millis;
 use super::slots::Slots;
 use super::tally::Room;
-use super::target::Outcome;
+use super::target::{Outcome, said_code};
 use super::waves::WavePlan;
 
 /// Targets that one call may be about.
@@ -334,9 +335,15 @@ pub(crate) fn answer(fleet: &Fleet, id: u64, answer: Answer, at: Timestamp, even
             events.extend(monitored_targets(fleet, rollout, (well, bad), at));
         }
         (CallKind::Selection | CallKind::Approval, Answer::Targets { targets }) => {
-            let slots = named(fleet, call, &targets);
-            let none = slots.is_empty();
-            decided(said(2, String::new(), slots, if none { again } else { None }));
+            let mut slots = named(fleet, call, &targets);
+            if kind == CallKind::Selection {
+                let (event, new) = announced(fleet, &targets, at);
+                slots.extend(new);
+                events.extend(event);
+            }
+            let again = if slots.is_empty() { again } else { None };
+            let decision = said(2, String::new(), slots, again);
+            events.push(rule(fleet, at, decision));
         }
         (CallKind::Selection | CallKind::Approval, Answer::Refuse { message }) => {
             decided(said(1, message, Vec::new(), again));
@@ -386,8 +393,60 @@ pub(crate) fn answer(fleet: &Fleet, id: u64, answer: Answer, at: Timestamp, even
     Ok(())
 }
 
+/// Targets that whoever selects names, and that nobody has reported yet: they are about to be made, and get the version.
+fn announced(fleet: &Fleet, targets: &[TargetId], at: Timestamp) -> (Option<E>, Vec<u32>) {
+    let mut unknown: Vec<&TargetId> = targets
+        .iter()
+        .filter(|id| fleet.find(&id.group, &id.name).is_none())
+        .collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    unknown.truncate(MOST_TARGETS.min(MAX_TARGETS.saturating_sub(fleet.len())));
+    if unknown.is_empty() {
+        return (None, Vec::new());
+    }
+    let slots: Vec<u32> = fleet.targets.next_slots(unknown.len()).collect();
+    // The texts of the event: none at all, and the groups.
+    let mut texts = vec![String::new()];
+    let joined = unknown.iter().zip(&slots).map(|(id, slot)| {
+        let group = texts
+            .iter()
+            .position(|text| text.as_str() == id.group.as_str())
+            .unwrap_or_else(|| {
+                texts.push(id.group.as_str().to_owned());
+                texts.len() - 1
+            });
+        Joined {
+            slot: *slot,
+            name: id.name.as_str().to_owned(),
+            group: u32::try_from(group).unwrap_or(0),
+            traits: 0,
+            version: None,
+            // It is not there yet, so it is not well.
+            said: said_code(Said::Unhealthy),
+            health: Health::Unhealthy.code(),
+            message: None,
+            born: 0,
+            expected: None,
+            due: None,
+        }
+    });
+    let joined = joined.collect();
+    let event = E::Reported {
+        entity: fleet.head.number,
+        time: fleet.head.time(at),
+        window: fleet.head.window,
+        texts,
+        joined,
+        changes: Vec::new(),
+        opens: !fleet.listens(),
+        typical: None,
+    };
+    (Some(event), slots)
+}
+
 /// The targets of a call that an answer names.
-fn named(fleet: &Fleet, call: &Call, targets: &[unisono_model::rollout::TargetId]) -> Vec<u32> {
+fn named(fleet: &Fleet, call: &Call, targets: &[TargetId]) -> Vec<u32> {
     targets
         .iter()
         .filter_map(|id| fleet.find(&id.group, &id.name))

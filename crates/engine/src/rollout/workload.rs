@@ -61,7 +61,7 @@ impl Workload {
             round: 0,
         };
         workload.act(Verb::SetPolicy {
-            policy: policy(r#"{"batch": "100%", "health": {"healthyForSeconds": 0}}"#),
+            policy: policy(r#"{"batch": "1%", "health": {"healthyForSeconds": 0}}"#),
             classic: None,
         });
         for part in workload.parts("v1", "running") {

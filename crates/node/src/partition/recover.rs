@@ -102,29 +102,25 @@ fn discard_rows(store: &Store) -> Result<(), NodeError> {
 /// Rows were written at different moments; whatever they show of a definition, an agent or a run
 /// is complete. Runs come last, because they refer to the others.
 pub(crate) fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
-    for runs in [false, true] {
-        for row in store.entities()? {
-            let (kind, key, bytes) = row?;
-            let entity = match kind {
-                EntityKind::Run => Entity::Run(key),
-                EntityKind::Definition => Entity::Definition(key),
-                EntityKind::Agent => Entity::Agent(key),
-                EntityKind::Value => Entity::Value(key),
-                EntityKind::Future => Entity::Future(key),
-                EntityKind::Lease => Entity::Lease(key),
-                EntityKind::Lock => Entity::Lock(key),
-                EntityKind::Marks => Entity::Marks,
-                EntityKind::Fleet => Entity::Fleet(key),
-                EntityKind::Targets => Entity::Targets(key),
-                EntityKind::Heard => Entity::Heard(key),
-                EntityKind::Notes => Entity::Notes(key),
-                EntityKind::Freezes => Entity::Freezes(key),
-                EntityKind::Partition => continue,
-            };
-            if matches!(entity, Entity::Run(_)) == runs {
-                state.load(entity, &bytes)?;
-            }
-        }
+    for row in store.entities_runs_last()? {
+        let (kind, key, bytes) = row?;
+        let entity = match kind {
+            EntityKind::Run => Entity::Run(key),
+            EntityKind::Definition => Entity::Definition(key),
+            EntityKind::Agent => Entity::Agent(key),
+            EntityKind::Value => Entity::Value(key),
+            EntityKind::Future => Entity::Future(key),
+            EntityKind::Lease => Entity::Lease(key),
+            EntityKind::Lock => Entity::Lock(key),
+            EntityKind::Marks => Entity::Marks,
+            EntityKind::Fleet => Entity::Fleet(key),
+            EntityKind::Targets => Entity::Targets(key),
+            EntityKind::Heard => Entity::Heard(key),
+            EntityKind::Notes => Entity::Notes(key),
+            EntityKind::Freezes => Entity::Freezes(key),
+            EntityKind::Partition => continue,
+        };
+        state.load(entity, &bytes)?;
     }
     Ok(())
 }

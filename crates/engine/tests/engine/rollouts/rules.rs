@@ -624,6 +624,32 @@ fn controllers_choose_approve_and_monitor_targets() {
 }
 
 #[test]
+fn a_selection_may_name_targets_that_are_yet_to_be_made() {
+    let mut world = World::with(
+        2,
+        r#"{"batch": 1, "controllers": {"selection": {"url": "http://c/s"}}}"#,
+    );
+    world.set_version("v2").unwrap();
+    let asked = world.calls().remove(0);
+    world
+        .answer(
+            asked.id,
+            Answer::Targets {
+                targets: vec![target("green")],
+            },
+        )
+        .unwrap();
+    let new = world.view("green");
+    assert_eq!(
+        (new.phase, new.expected.as_deref(), new.version),
+        (Phase::InFlight, Some("v2"), None)
+    );
+    world.say("green", "v2", Said::Healthy);
+    world.pass(30);
+    assert_eq!(world.view("green").phase, Phase::Done);
+}
+
+#[test]
 fn a_worse_canary_fails_the_rollout() {
     let mut world = World::with(
         4,
