@@ -100,7 +100,11 @@ pub(super) fn work(registry: &mut Registry, work: &Work, now: Timestamp) {
 }
 
 fn values(registry: &mut Registry, counts: ValueCounts) {
-    registry.register("values", "Values", gauge(counts.values));
+    registry.register(
+        "values",
+        "Values that are there, of all namespaces",
+        gauge(counts.values),
+    );
     let help = "Bytes of the keys and contents of values";
     registry.register_with_unit("values", help, Unit::Bytes, gauge(counts.bytes));
     registry.register("values_expiring", "Values that will expire", gauge(counts.expiring));
@@ -110,7 +114,11 @@ fn values(registry: &mut Registry, counts: ValueCounts) {
 }
 
 fn leases(registry: &mut Registry, counts: LeaseCounts) {
-    registry.register("leases", "Leases", gauge(counts.leases));
+    registry.register(
+        "leases",
+        "Leases that have neither expired nor been revoked",
+        gauge(counts.leases),
+    );
     let help = "Locks and elections that leases hold, each as often as it is held";
     registry.register("locks_held", help, gauge(counts.held));
     let help = "Leases that wait for a lock or an election";
