@@ -420,7 +420,8 @@ pub struct ActivityView {
     pub error: Option<ActivityError>,
 }
 
-/// One fact in the life of an orchestration.
+/// One fact in the life of an orchestration: what happened, when, who did it, in which attempt, why, and which values it
+/// changed.
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
@@ -439,7 +440,7 @@ pub struct HistoryEntry {
     /// The attempt it is about, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// Who did it: an agent, or the caller of an API.
+    /// Who did it: an agent, the caller of an API, or `server` for what followed by itself. Absent when a caller did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     /// The activity's state from now on.
@@ -455,6 +456,9 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub due_at: Option<Timestamp>,
+    /// `orchestrationStarted`: what it was started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<HistoryStart>,
     /// The output of the activity or the orchestration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -468,6 +472,26 @@ pub struct HistoryEntry {
     pub context: Option<ContextPatchText>,
 }
 
+/// What an orchestration was started with.
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryStart {
+    /// Its definition's type.
+    #[schema(value_type = String)]
+    pub r#type: Name,
+    /// Its definition's version.
+    pub version: u32,
+    /// The caller's correlation id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// The caller's labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The input.
+    #[schema(value_type = Object)]
+    pub input: JsonText,
+}
+
 /// A context patch inside an answer.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -479,6 +503,10 @@ pub struct ContextPatchText {
     /// Keys deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delete: Vec<String>,
+    /// What these keys held before, those that held something. A watch may leave it out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub previous: BTreeMap<String, JsonText>,
 }
 
 /// One page of a list.

@@ -54,7 +54,7 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) namespace: Option<String>,
-    /// Tables for people, JSON for programs
+    /// Tables for people, JSON or lines of JSON for programs
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
     /// When to use colours

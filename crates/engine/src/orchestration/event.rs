@@ -261,6 +261,20 @@ pub enum OrchestrationEvent {
 }
 
 impl OrchestrationEvent {
+    /// What it changes in the shared context.
+    #[must_use]
+    pub fn patch(&self) -> Option<&Patch> {
+        match self {
+            Self::Completed { patch, .. }
+            | Self::Waiting { patch, .. }
+            | Self::Scheduled { patch, .. }
+            | Self::Retrying { patch, .. }
+            | Self::Failed { patch, .. } => patch.as_ref(),
+            Self::ContextSaved { patch, .. } => Some(patch),
+            _ => None,
+        }
+    }
+
     /// The run that it is about; `None` for `Started`, whose revision is the run's key.
     #[must_use]
     pub fn run(&self) -> Option<u64> {

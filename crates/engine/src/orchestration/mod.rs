@@ -25,7 +25,7 @@ mod waiting;
 pub use command::{Actor, OrchestrationCommand, Report, Start};
 pub(crate) use decide::{decide, dispatch, due, leave_out_after_end, returned};
 pub use event::OrchestrationEvent;
-pub use history::history_entry;
+pub use history::{ContextBefore, history_entry};
 pub use replay::Replay;
 pub use retry::RetryPolicy;
 pub(crate) use run::Saved;

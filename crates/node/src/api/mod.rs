@@ -4,7 +4,9 @@ mod agents;
 mod backup;
 mod definitions;
 mod extract;
+mod history;
 mod leases;
+mod lines;
 mod link;
 mod list;
 mod openapi;
@@ -83,7 +85,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/orchestrations", get(list::list).post(start::start))
         .route("/orchestration-counts", get(list::count))
         .route("/orchestrations/{id}", get(reads::get))
-        .route("/orchestrations/{id}/history", get(reads::history))
+        .route("/orchestrations/{id}/history", get(history::history))
         .route("/orchestrations/{id}/logs", get(reads::logs))
         .route("/orchestrations/{id}/cancel", post(orchestrations::cancel))
         .route(

@@ -25,7 +25,7 @@ use utoipa::OpenApi;
         super::list::list,
         super::list::count,
         super::reads::get,
-        super::reads::history,
+        super::history::history,
         super::reads::logs,
         super::orchestrations::cancel,
         super::orchestrations::complete,

@@ -1,4 +1,4 @@
-//! Reading one orchestration, its history and its logs.
+//! Reading one orchestration and its logs, and what else its history says.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,13 +13,17 @@ use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
 
 use super::Api;
-use super::definitions::{DEFAULT_LIMIT, MOST_LIMIT};
 use super::extract::{Names, Params, name};
+use super::lines::accepts;
 use super::problem::{Answer, ApiError};
 use crate::partition::Unavailable;
 
 /// The events of a run that the store shows, after a revision.
-fn events(api: &Api, key: RunKey, after: Revision) -> Answer<impl Iterator<Item = Answer<Recorded>> + use<>> {
+pub(super) fn events(
+    api: &Api,
+    key: RunKey,
+    after: Revision,
+) -> Answer<impl Iterator<Item = Answer<Recorded>> + use<>> {
     let chunks = api
         .partition
         .store()
@@ -47,7 +51,7 @@ fn events(api: &Api, key: RunKey, after: Revision) -> Answer<impl Iterator<Item 
     }))
 }
 
-type Recorded = (Revision, Timestamp, Event);
+pub(super) type Recorded = (Revision, Timestamp, Event);
 
 /// What a run was started with, and its key, as far as the store shows it; open or finished.
 pub(super) fn started(api: &Api, namespace: &Name, id: &Name) -> Answer<Option<(RunKey, OrchestrationEvent)>> {
@@ -118,45 +122,12 @@ pub(super) async fn get(
     Names([namespace, id]): Names<2>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let watches = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("text/event-stream"));
-    if watches {
+    if accepts(&headers, "text/event-stream") {
         return super::watch::watch(api, namespace, id, &headers).await;
     }
     let (_, view) = find(&api, &namespace, &id).await?;
     let etag = format!("\"{}\"", view.revision);
     Ok(([(header::ETAG, etag)], Json(view)).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct HistoryParams {
-    after: Option<u64>,
-    limit: Option<usize>,
-    page_token: Option<u64>,
-}
-
-/// List what happened to an orchestration, oldest first.
-#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/orchestrations/{id}/history", tag = "orchestrations",
-    params(("namespace" = String, Path), ("id" = String, Path), ("after" = Option<u64>, Query, description = "Only what has a greater revision"),
-        ("limit" = Option<usize>, Query), ("pageToken" = Option<String>, Query)),
-    responses((status = 200, body = Page<HistoryEntry>), (status = 404, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
-pub(super) async fn history(
-    State(api): State<Api>,
-    Names([namespace, id]): Names<2>,
-    Params(params): Params<HistoryParams>,
-) -> Answer<Json<Page<HistoryEntry>>> {
-    let run = locate(&api, &namespace, &id).await?;
-    let after = Revision(params.page_token.or(params.after).unwrap_or(0));
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT * 5).clamp(1, MOST_LIMIT);
-    let mut items = run.history(&api, after, limit + 1)?;
-    let next_page_token = (items.len() > limit).then(|| {
-        items.truncate(limit);
-        items.last().map(|last| last.revision.to_string()).unwrap_or_default()
-    });
-    Ok(Json(Page { items, next_page_token }))
 }
 
 /// Where a run's history and logs lie, and what its activities are called.
@@ -202,20 +173,15 @@ impl Located {
         self.activities.get(activity as usize).cloned()
     }
 
-    /// The history after a revision, at most `limit` entries.
-    pub(super) fn history(&self, api: &Api, after: Revision, limit: usize) -> Answer<Vec<HistoryEntry>> {
-        let entries = events(api, self.key, after)?.filter_map(|event| match event {
-            Ok((revision, at, event)) => self.entry(revision, at, &event).map(Ok),
-            Err(error) => Some(Err(error)),
-        });
-        entries.take(limit).collect()
-    }
-
     pub(super) fn entry(&self, revision: Revision, at: Timestamp, event: &Event) -> Option<HistoryEntry> {
         match event {
-            Event::Orchestration(event) => Some(history_entry(revision, at, event, |index| self.name_of(index))),
+            Event::Orchestration(event) => Some(self.history_entry(revision, at, event)),
             _ => None,
         }
+    }
+
+    pub(super) fn history_entry(&self, revision: Revision, at: Timestamp, event: &OrchestrationEvent) -> HistoryEntry {
+        history_entry(revision, at, event, |index| self.name_of(index))
     }
 }
 

@@ -18,6 +18,7 @@ use unisono_model::ids::Revision;
 use unisono_model::name::Name;
 
 use super::Api;
+use super::history::HistoryReader;
 use super::problem::{Answer, ApiError};
 use super::reads::{Located, find, locate};
 use crate::hub::Followed;
@@ -27,14 +28,16 @@ const MOST_MISSED: usize = 10_000;
 
 pub(super) async fn watch(api: Api, namespace: Name, id: Name, headers: &HeaderMap) -> Answer<Response> {
     let after = last_event_id(headers)?;
-    let located = locate(&api, &namespace, &id).await?;
+    let mut located = locate(&api, &namespace, &id).await?;
     // From here on nothing is missed: what is decided before the snapshot is in it.
     let followed = api.hub.follow(located.key);
     let mut ready = Vec::new();
     let (last, ended) = match after {
         Some(after) => {
             api.partition.barrier().await?;
-            let missed = located.history(&api, after, MOST_MISSED)?;
+            let mut reader = HistoryReader::new(located, after);
+            let missed = reader.read(&api, MOST_MISSED)?;
+            located = reader.into_run();
             let last = missed.last().map_or(after, |entry| entry.revision);
             for entry in &missed {
                 ready.push(history(entry));

@@ -73,7 +73,7 @@ async fn run(args: IdleArgs) -> Result<(), Failure> {
     server.kill().await;
     let figures = measured?;
     match args.output {
-        Format::Json => print_json(&figures),
+        Format::Json | Format::Jsonl => print_json(&figures),
         Format::Table => {
             print(&figures);
             Ok(())

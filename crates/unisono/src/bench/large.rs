@@ -130,7 +130,7 @@ async fn run(args: &LargeArgs) -> Result<(), Failure> {
     target.stop().await;
     let figures = measured?;
     match args.output {
-        Format::Json => print_json(&figures),
+        Format::Json | Format::Jsonl => print_json(&figures),
         Format::Table => {
             print(&figures);
             Ok(())

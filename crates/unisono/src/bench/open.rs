@@ -81,7 +81,7 @@ async fn run(args: OpenArgs) -> Result<(), Failure> {
     server.kill().await;
     let figures = measured?;
     match args.output {
-        Format::Json => print_json(&figures),
+        Format::Json | Format::Jsonl => print_json(&figures),
         Format::Table => {
             print(&figures);
             Ok(())

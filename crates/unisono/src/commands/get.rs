@@ -99,7 +99,7 @@ pub(crate) async fn run(args: GetArgs, global: &Global) -> Result<(), Failure> {
 async fn agents(client: &Client, console: Console) -> Result<(), Failure> {
     let agents = client.agents().await?.items;
     if console.is_json() {
-        return console.json(&agents);
+        return console.json_values(&agents);
     }
     if agents.is_empty() {
         console.note("no agents; connect one with `unisono agent --config FILE`");

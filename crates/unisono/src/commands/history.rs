@@ -31,9 +31,20 @@ pub(crate) async fn run(args: HistoryArgs, global: &Global) -> Result<(), Failur
     if args.follow {
         return follow(&client, &args.id, console).await;
     }
-    let entries = later_than(&client, &args.id, Revision(0)).await?;
+    let mut entries = Vec::new();
+    each_page(&client, &args.id, Revision(0), |page| {
+        if console.is_lines() {
+            return console.json_values(&page);
+        }
+        entries.extend(page);
+        Ok(())
+    })
+    .await?;
+    if console.is_lines() {
+        return Ok(());
+    }
     if console.is_json() {
-        return console.json(&entries);
+        return console.json_values(&entries);
     }
     let mut grid = Grid::new(console, &["AT", "EVENT", "ACTIVITY", "ATTEMPT", "BY", "DETAIL"]);
     for entry in &entries {
@@ -67,10 +78,12 @@ pub(crate) async fn follow(client: &Client, id: &str, console: Console) -> Resul
     while let Some(event) = events.next().await {
         match event? {
             WatchEvent::Snapshot(_) => {
-                for entry in later_than(client, id, last).await? {
-                    print(&entry, console)?;
-                    last = entry.revision;
-                }
+                let after = last;
+                each_page(client, id, after, |page| {
+                    last = page.last().map_or(last, |entry| entry.revision);
+                    page.iter().try_for_each(|entry| print(entry, console))
+                })
+                .await?;
             }
             // What the pages brought already comes again.
             WatchEvent::History(entry) if entry.revision > last => {
@@ -84,15 +97,20 @@ pub(crate) async fn follow(client: &Client, id: &str, console: Console) -> Resul
     Ok(())
 }
 
-async fn later_than(client: &Client, id: &str, after: Revision) -> Result<Vec<HistoryEntry>, Failure> {
-    let mut entries: Vec<HistoryEntry> = Vec::new();
+/// Takes what happened after a revision, page by page.
+async fn each_page(
+    client: &Client,
+    id: &str,
+    mut after: Revision,
+    mut take: impl FnMut(Vec<HistoryEntry>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     loop {
-        let after = entries.last().map_or(after, |entry| entry.revision);
         let page = client.history(id, Some(after), None).await?;
-        let is_last = page.next_page_token.is_none() || page.items.is_empty();
-        entries.extend(page.items);
-        if is_last {
-            return Ok(entries);
+        let Some(last) = page.items.last() else { return Ok(()) };
+        after = last.revision;
+        take(page.items)?;
+        if page.next_page_token.is_none() {
+            return Ok(());
         }
     }
 }
@@ -149,6 +167,12 @@ fn tone(entry: &HistoryEntry) -> Option<Tone> {
 /// What else an entry says, on one line.
 pub(crate) fn detail(entry: &HistoryEntry) -> String {
     let mut parts = Vec::new();
+    if let Some(start) = &entry.start {
+        parts.push(format!("{} version {}", start.r#type, start.version));
+        parts.extend(start.correlation_id.as_ref().map(|id| format!("correlation id {id}")));
+        parts.extend(start.labels.iter().map(|(key, value)| format!("{key}={value}")));
+        parts.push(format!("input {}", shortened(start.input.get(), 120)));
+    }
     if let Some(error) = &entry.error {
         let code = error.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
         parts.push(format!("error{code}: {}", shortened(&error.message, 300)));
@@ -156,8 +180,13 @@ pub(crate) fn detail(entry: &HistoryEntry) -> String {
     parts.extend(entry.reason.as_ref().map(|reason| shortened(reason, 300)));
     parts.extend(entry.due_at.map(|due| format!("due at {due}")));
     if let Some(context) = &entry.context {
-        let set = context.set.keys().map(|key| format!("sets {key}"));
-        parts.extend(set.chain(context.delete.iter().map(|key| format!("deletes {key}"))));
+        let was = |key: &str| {
+            let previous = context.previous.get(key);
+            previous.map_or(String::new(), |old| format!(" (was {})", shortened(old.get(), 60)))
+        };
+        let set = context.set.iter();
+        parts.extend(set.map(|(key, value)| format!("sets {key}={}{}", shortened(value.get(), 60), was(key))));
+        parts.extend(context.delete.iter().map(|key| format!("deletes {key}{}", was(key))));
     }
     parts.extend(
         entry
@@ -180,14 +209,14 @@ mod tests {
             r#"{"revision": 7, "at": "2023-11-14T22:13:20.123Z", "kind": "activityRetrying", "activity": "did",
                 "attempt": 2, "actor": "agent a", "activityState": "scheduled", "dueAt": "2023-11-14T22:13:21Z",
                 "error": {"code": "exit-75", "message": "the disk\nis full"},
-                "context": {"set": {"k": 1}, "delete": ["l"]}}"#,
+                "context": {"set": {"k": 1}, "delete": ["l"], "previous": {"k": 0}}}"#,
         )
         .unwrap();
         let console = Console::new(Format::Table, ColorChoice::Never);
         assert_eq!(
             line(&entry, console),
             "22:13:20.123Z  activity retrying         did  attempt 2  by agent a  error (exit-75): the disk is full; \
-             due at 2023-11-14T22:13:21.000Z; sets k; deletes l"
+             due at 2023-11-14T22:13:21.000Z; sets k=1 (was 0); deletes l"
         );
     }
 }

@@ -55,9 +55,20 @@ pub(crate) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> 
     }
     let wanted = if args.all { usize::MAX } else { args.limit as usize };
     let filter = args.filter.filter();
-    let (items, more) = collect(&client, &filter, wanted).await?;
+    let mut items = Vec::new();
+    let more = each_page(&client, &filter, wanted, |page| {
+        if console.is_lines() {
+            return console.json_values(&page);
+        }
+        items.extend(page);
+        Ok(())
+    })
+    .await?;
+    if console.is_lines() {
+        return Ok(());
+    }
     if console.is_json() {
-        return console.json(&items);
+        return console.json_values(&items);
     }
     show(&items, console);
     if more {
@@ -66,24 +77,25 @@ pub(crate) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Up to so many, and whether there are more.
-async fn collect(
+/// Takes up to so many, page by page; says whether there are more.
+async fn each_page(
     client: &Client,
     filter: &OrchestrationFilter,
     wanted: usize,
-) -> Result<(Vec<OrchestrationSummary>, bool), Failure> {
+    mut take: impl FnMut(Vec<OrchestrationSummary>) -> Result<(), Failure>,
+) -> Result<bool, Failure> {
     const PAGE: usize = 500;
-    let mut items = Vec::new();
-    let mut page_token = None;
+    let (mut left, mut page_token) = (wanted, None);
     loop {
-        let limit = u32::try_from((wanted - items.len()).min(PAGE)).ok();
+        let limit = u32::try_from(left.min(PAGE)).ok();
         let page = client
             .orchestrations(filter, &PageRequest { limit, page_token })
             .await?;
-        items.extend(page.items);
+        left = left.saturating_sub(page.items.len());
+        take(page.items)?;
         page_token = page.next_page_token;
-        if page_token.is_none() || items.len() >= wanted {
-            return Ok((items, page_token.is_some()));
+        if page_token.is_none() || left == 0 {
+            return Ok(page_token.is_some());
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: LogsArgs, global: &Global) -> Result<(), Failure> 
     let (client, console) = (global.client()?, global.console());
     let entries = all(&client, &args.id, args.activity.as_deref(), args.attempt).await?;
     if console.is_json() {
-        return console.json(&entries);
+        return console.json_values(&entries);
     }
     if entries.is_empty() {
         console.note("nothing was logged");

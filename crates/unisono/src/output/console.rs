@@ -17,6 +17,8 @@ pub(crate) enum Format {
     Table,
     // JSON, for programs.
     Json,
+    // JSON, one value a line, for programs that read as they go.
+    Jsonl,
 }
 
 /// When to use colours.
@@ -92,7 +94,12 @@ impl Console {
 
     /// Whether the output is for programs.
     pub(crate) fn is_json(self) -> bool {
-        self.format == Format::Json
+        matches!(self.format, Format::Json | Format::Jsonl)
+    }
+
+    /// Whether the output is one JSON value a line.
+    pub(crate) fn is_lines(self) -> bool {
+        self.format == Format::Jsonl
     }
 
     /// Whether progress can be drawn: a person looks at standard error.
@@ -155,13 +162,27 @@ impl Console {
         }
     }
 
-    /// Writes a value as JSON with line breaks to standard output.
+    /// Writes a value as JSON to standard output, with line breaks unless each value is to have one line.
     ///
     /// # Errors
     /// [`Failure::Work`] when the value has no form in JSON.
     pub(crate) fn json(self, value: &impl Serialize) -> Result<(), Failure> {
+        if self.is_lines() {
+            return self.json_line(value);
+        }
         self.line(pretty(&serde_json::to_string(value).map_err(no_json)?));
         Ok(())
+    }
+
+    /// Writes values as a JSON array to standard output, or each on a line of its own.
+    ///
+    /// # Errors
+    /// [`Failure::Work`] when a value has no form in JSON.
+    pub(crate) fn json_values(self, values: &[impl Serialize]) -> Result<(), Failure> {
+        if self.is_lines() {
+            return values.iter().try_for_each(|value| self.json_line(value));
+        }
+        self.json(&values)
     }
 
     /// Writes a value as JSON on one line to standard output.
@@ -169,7 +190,9 @@ impl Console {
     /// # Errors
     /// [`Failure::Work`] when the value has no form in JSON.
     pub(crate) fn json_line(self, value: &impl Serialize) -> Result<(), Failure> {
-        self.line(serde_json::to_string(value).map_err(no_json)?);
+        let text = serde_json::to_string(value).map_err(no_json)?;
+        // What people gave as JSON is kept as they wrote it; a line break in it is white space.
+        self.line(text.replace(['\n', '\r'], " "));
         Ok(())
     }
 

@@ -15,5 +15,6 @@ mod lifecycle;
 mod looking;
 mod observability;
 mod python;
+mod queries;
 mod refusals;
 mod values;
