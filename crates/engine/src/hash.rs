@@ -41,6 +41,7 @@ impl Sum {
             Entity::Definition(key) => (1, key),
             Entity::Agent(key) => (2, key),
             Entity::Run(key) => (3, key),
+            Entity::RunPart(key) => (15, key),
             Entity::Value(key) => (10, key),
             Entity::Future(key) => (11, key),
             Entity::Lease(key) => (12, key),
@@ -72,7 +73,7 @@ impl State {
             sum.add(Entity::Definition(versions.key.0), &row);
         }
         let agents = self.work.agents.keys().map(|key| Entity::Agent(key.0));
-        let runs = self.runs.open.keys().map(|key| Entity::Run(key.0));
+        let runs = self.runs.keys().map(|key| Entity::Run(key.0));
         let rollouts = self.rollouts.rows().map(Entity::from);
         for entity in agents.chain(runs).chain(rollouts) {
             if let Some(row) = self.row(entity) {

@@ -40,10 +40,11 @@ use clock::Marks;
 use definition::{DefinitionCommand, DefinitionEvent, Definitions};
 use lease::{LeaseCommand, LeaseCounts, LeaseEvent, LeaseRejection, Leases, TicketEnd};
 use orchestration::{
-    AttemptEnded, Listed, OrchestrationCommand, OrchestrationEvent, Phase, RetryPolicy, Run, RunKey, Runs, Task,
+    AttemptEnded, Incomplete, Listed, OrchestrationCommand, OrchestrationEvent, Phase, RetryPolicy, Run, RunKey, Runs,
+    Task,
 };
 use rollout::{RolloutCommand, RolloutEvent, RolloutRejection, RolloutReply, Rollouts};
-use snapshot::Entity;
+use snapshot::{Entity, LoadError};
 use value::{Await, AwaitId, Awaited, Future, ValueCommand, ValueCounts, ValueEvent, ValueRejection, Values, Written};
 use work::Work;
 pub use work::{AgentCounts, Counts, QueueDepth};
@@ -380,6 +381,8 @@ pub struct State {
     rollouts: Rollouts,
     /// Definitions, agents, leases and locks that changed since the last checkpoint began.
     dirty: BTreeSet<Entity>,
+    /// Runs that are being loaded.
+    incomplete: Incomplete,
 }
 
 impl State {
@@ -551,19 +554,18 @@ impl State {
         }
     }
 
-    /// The entities that changed since this was last asked.
-    pub fn take_dirty(&mut self) -> BTreeSet<Entity> {
+    /// A checkpoint begins: the entities that changed since the last one did, in the order in which they are to be
+    /// written. [`State::take_rows`] has their rows.
+    pub fn take_dirty(&mut self) -> Vec<Entity> {
+        let marks = self.is_dirty().then_some(Entity::Marks);
         let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.extend(self.runs.take_dirty().map(|key| Entity::Run(key.0)));
         dirty.extend(self.rollouts.take_dirty().into_iter().map(Entity::from));
         let values = self.values.take_dirty(self.revision);
         dirty.extend(values.into_iter().map(|key| Entity::Value(key.0)));
         let futures = std::mem::take(&mut self.values.futures.dirty);
         dirty.extend(futures.into_iter().map(|key| Entity::Future(key.0)));
-        if !dirty.is_empty() {
-            dirty.insert(Entity::Marks);
-        }
-        dirty
+        let runs = self.runs.take_dirty().map(|key| Entity::Run(key.0));
+        dirty.into_iter().chain(runs).chain(marks).collect()
     }
 
     /// Whether any entity changed since [`State::take_dirty`].
@@ -573,12 +575,19 @@ impl State {
     }
 
     /// To be said once, after the rows of a checkpoint were loaded: `revision` is the checkpoint's.
-    pub fn loaded(&mut self, revision: Revision) {
+    ///
+    /// # Errors
+    /// [`LoadError::PartMissing`] when not everything of a run was there.
+    pub fn loaded(&mut self, revision: Revision) -> Result<(), LoadError> {
+        if let Some(run) = self.incomplete.any() {
+            return Err(LoadError::PartMissing { id: run.id.clone() });
+        }
         self.revision = self.revision.max(revision);
         self.runs.forgotten_up_to = revision;
         self.values.loaded(revision);
         self.work.sort_lines();
         self.rollouts.loaded(revision);
+        Ok(())
     }
 
     /// What lists show of the open runs that they show differently since this was last asked. What they show of a run that

@@ -4,19 +4,16 @@
 //! entity, what its row has seen. A row is CBOR with the same rule of evolution as events.
 
 use minicbor::{Decode, Encode};
-use unisono_model::api::OrchestrationState;
-use unisono_model::ids::{AttemptToken, Revision, Timestamp};
+use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
 
 use crate::State;
 use crate::agent::{Agent, AgentKey, Link, SessionId};
 use crate::clock::Marks;
 use crate::definition::{Definitions, Kind, Versions};
-use crate::orchestration::{
-    ActivityRecord, ContextEntry, Phase, Run, RunKey, RunOrigin, Saved, ScheduledBecause, Trace, join_digest,
-    split_digest,
-};
-use crate::payload::{Failure, Payload};
+use crate::orchestration::{RunKey, part_key};
+pub use crate::orchestration::{RunRead, RunReader};
+use crate::payload::Payload;
 use crate::rollout::RolloutEntity;
 
 /// An entity that a checkpoint keeps.
@@ -29,8 +26,10 @@ pub enum Entity {
     Definition(u64),
     /// An agent.
     Agent(u64),
-    /// An open run.
+    /// An open run; of one with many activities everything but these.
     Run(u64),
+    /// A part of an open run's activities.
+    RunPart(u64),
     /// A value, by the revision that created it.
     Value(u64),
     /// A future.
@@ -105,6 +104,12 @@ pub enum LoadError {
         /// Its number.
         number: u32,
     },
+    /// A row of the run is missing.
+    #[error("the checkpoint does not hold all activities of run {id}")]
+    PartMissing {
+        /// The run.
+        id: Name,
+    },
 }
 
 #[derive(Encode, Decode)]
@@ -165,86 +170,6 @@ struct AgentRow {
     reason: String,
     #[n(11)]
     since: i64,
-}
-
-#[derive(Encode, Decode)]
-struct RunRow {
-    #[n(0)]
-    key: u64,
-    #[n(1)]
-    revision: u64,
-    #[cbor(n(2), with = "crate::payload::name")]
-    namespace: Name,
-    #[cbor(n(3), with = "crate::payload::name")]
-    id: Name,
-    #[cbor(n(4), with = "crate::payload::name")]
-    type_name: Name,
-    #[n(5)]
-    version: u32,
-    #[n(6)]
-    digest: Option<(u64, u64)>,
-    #[n(7)]
-    correlation_id: Option<String>,
-    #[n(8)]
-    labels: Vec<(String, String)>,
-    #[n(9)]
-    input: Payload,
-    #[n(10)]
-    created_at: i64,
-    #[n(11)]
-    started_at: Option<i64>,
-    #[n(12)]
-    activities: Vec<ActivityRow>,
-    #[n(13)]
-    context: Vec<ContextRow>,
-    #[n(14)]
-    trace: Option<Trace>,
-}
-
-#[derive(Encode, Decode)]
-struct ActivityRow {
-    #[n(0)]
-    phase: PhaseRow,
-    #[n(1)]
-    since: i64,
-    #[n(2)]
-    attempts: u32,
-    #[n(3)]
-    errors: u32,
-    #[n(4)]
-    lost: u32,
-    #[n(5)]
-    agent: Option<String>,
-    #[n(6)]
-    failure: Option<Failure>,
-}
-
-#[derive(Encode, Decode)]
-enum PhaseRow {
-    #[n(0)]
-    Pending,
-    #[n(1)]
-    Ready(#[n(0)] u64, #[n(1)] bool),
-    #[n(2)]
-    Running(#[n(0)] u64, #[n(1)] u64, #[n(2)] u64),
-    #[n(3)]
-    Waiting(#[n(0)] u64, #[n(1)] u64, #[n(2)] Option<i64>),
-    #[n(4)]
-    Scheduled(#[n(0)] i64, #[n(1)] bool),
-    #[n(5)]
-    Completed(#[n(0)] Payload),
-}
-
-#[derive(Encode, Decode)]
-struct ContextRow {
-    #[n(0)]
-    key: String,
-    #[n(1)]
-    value: Payload,
-    #[n(2)]
-    written_by: u32,
-    #[n(3)]
-    revision: u64,
 }
 
 #[derive(Encode, Decode)]
@@ -325,66 +250,16 @@ fn agent_row(key: AgentKey, agent: &Agent) -> AgentRow {
     }
 }
 
-fn run_row(run: &Run) -> RunRow {
-    RunRow {
-        key: run.key.0,
-        revision: run.revision.0,
-        namespace: run.namespace.clone(),
-        id: run.id.clone(),
-        type_name: run.definition.type_name.clone(),
-        version: run.definition.version,
-        digest: run.origin.digest.map(split_digest),
-        correlation_id: run.origin.correlation_id.clone(),
-        labels: run.origin.labels.clone(),
-        input: run.input.clone(),
-        created_at: run.created_at.0,
-        started_at: run.started_at.map(|at| at.0),
-        activities: run.activities.iter().map(activity_row).collect(),
-        context: run
-            .context
-            .iter()
-            .map(|(key, entry)| ContextRow {
-                key: key.clone(),
-                value: entry.value.clone(),
-                written_by: entry.written_by,
-                revision: entry.revision.0,
-            })
-            .collect(),
-        trace: run.origin.trace.as_deref().cloned(),
-    }
-}
-
-fn activity_row(record: &ActivityRecord) -> ActivityRow {
-    ActivityRow {
-        phase: match &record.phase {
-            Phase::Ready { since, returned } => PhaseRow::Ready(since.0, *returned),
-            Phase::Running { token, agent } => PhaseRow::Running(token.revision.0, token.nonce, agent.0),
-            Phase::Waiting { token, deadline } => {
-                PhaseRow::Waiting(token.revision.0, token.nonce, deadline.map(|at| at.0))
-            }
-            Phase::Scheduled { due, because } => PhaseRow::Scheduled(due.0, *because == ScheduledBecause::Retry),
-            Phase::Completed(output) => PhaseRow::Completed(output.clone()),
-            // The other phases are those of runs that have ended, which are not open.
-            Phase::Pending | Phase::Failed | Phase::Skipped | Phase::Cancelled => PhaseRow::Pending,
-        },
-        since: record.since.0,
-        attempts: record.attempts,
-        errors: record.errors,
-        lost: record.lost,
-        agent: record.agent.as_ref().map(ToString::to_string),
-        failure: record.failure.as_deref().cloned(),
-    }
-}
-
 impl State {
-    /// The row of an entity; `None` when it is no longer open.
+    /// The row of an entity, of a run with all its activities; `None` when it is no longer open.
     #[must_use]
     pub fn row(&self, entity: Entity) -> Option<Vec<u8>> {
         if let Some(entity) = entity.of_rollouts() {
             return self.rollouts.row(entity, self.revision);
         }
         match entity {
-            Entity::Run(key) => self.runs.get(RunKey(key)).map(|run| bytes(&run_row(run))),
+            Entity::Run(key) => self.runs.get(RunKey(key)).map(|run| run.whole_row()),
+            Entity::RunPart(_) => None,
             Entity::Agent(key) => self
                 .work
                 .agents
@@ -410,7 +285,27 @@ impl State {
         }
     }
 
-    /// Puts back what a checkpoint kept. Definitions and agents come before runs.
+    /// The rows that a checkpoint writes of an entity that [`State::take_dirty`] named: they belong into one commit.
+    /// `None` stands for a row that is to be removed.
+    pub fn take_rows(&mut self, entity: Entity) -> Vec<(Entity, Option<Vec<u8>>)> {
+        let Entity::Run(key) = entity else {
+            return vec![(entity, self.row(entity))];
+        };
+        if let Some(run) = self.runs.get_mut(RunKey(key)) {
+            let (row, parts) = run.take_rows();
+            let parts = parts.into_iter().map(|(part, row)| (Entity::RunPart(part), Some(row)));
+            return std::iter::once((entity, Some(row))).chain(parts).collect();
+        }
+        match self.runs.take_gone(RunKey(key)) {
+            Some(parts) => {
+                let parts = (0..parts).map(|part| (Entity::RunPart(part_key(RunKey(key), part)), None));
+                std::iter::once((entity, None)).chain(parts).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Puts back what a checkpoint kept. Definitions and agents come before runs, and runs before their parts.
     ///
     /// # Errors
     /// [`LoadError`] when a row cannot be read or a run's definition is missing.
@@ -429,7 +324,14 @@ impl State {
                 Definitions::load(definitions, row, &mut self.work);
             }
             Entity::Agent(_) => self.load_agent(minicbor::decode(row)?),
-            Entity::Run(_) => self.load_run(minicbor::decode(row)?)?,
+            Entity::Run(_) => {
+                let read = RunReader::new(std::sync::Arc::clone(&self.definitions)).run(row)?;
+                self.put(read);
+            }
+            Entity::RunPart(_) => {
+                let read = RunReader::new(std::sync::Arc::clone(&self.definitions)).part(row)?;
+                self.put(read);
+            }
             Entity::Value(_) => self.now = self.now.max(self.values.load_row(row)?),
             Entity::Future(_) => self.now = self.now.max(self.values.load_future_row(row)?),
             Entity::Lease(_) => self.now = self.now.max(self.leases.load_lease(row)?),
@@ -441,6 +343,18 @@ impl State {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Puts back a run that a [`RunReader`] has read.
+    pub fn put(&mut self, read: RunRead) {
+        let Some(run) = self.incomplete.take(read) else {
+            return;
+        };
+        let times = run.activities.iter().map(|record| record.since);
+        self.now = times.fold(self.now.max(run.created_at), Timestamp::max);
+        self.work.loading = true;
+        run.index(&mut self.work);
+        self.runs.insert(run);
     }
 
     fn load_marks(&mut self, row: &MarksRow) {
@@ -478,141 +392,5 @@ impl State {
                 queues: Vec::new(),
             },
         );
-    }
-
-    fn load_run(&mut self, row: RunRow) -> Result<(), LoadError> {
-        let definition = self
-            .definitions
-            .orchestration(&row.namespace, &row.type_name, row.version)
-            .filter(|definition| {
-                definition
-                    .plan()
-                    .is_some_and(|plan| plan.activities.len() == row.activities.len())
-            })
-            .cloned();
-        let Some(definition) = definition else {
-            return Err(LoadError::DefinitionMissing {
-                id: row.id,
-                type_name: row.type_name,
-                version: row.version,
-            });
-        };
-        let mut run = Run {
-            key: RunKey(row.key),
-            namespace: row.namespace,
-            id: row.id,
-            definition,
-            origin: Box::new(RunOrigin {
-                digest: row.digest.map(join_digest),
-                correlation_id: row.correlation_id,
-                labels: row.labels,
-                trace: row.trace.map(std::sync::Arc::new),
-            }),
-            input: row.input,
-            state: match row.started_at {
-                Some(_) => OrchestrationState::Running,
-                None => OrchestrationState::Initialized,
-            },
-            created_at: Timestamp(row.created_at),
-            started_at: row.started_at.map(Timestamp),
-            ended_at: None,
-            revision: Revision(row.revision),
-            activities: row.activities.into_iter().map(record).collect(),
-            remaining: 0,
-            context_bytes: row.context.iter().map(|it| it.key.len() + it.value.len()).sum(),
-            context: row
-                .context
-                .into_iter()
-                .map(|it| {
-                    let entry = ContextEntry {
-                        value: it.value,
-                        written_by: it.written_by,
-                        revision: Revision(it.revision),
-                    };
-                    (it.key, entry)
-                })
-                .collect(),
-            output: None,
-            cancelled: None,
-            saved: Saved {
-                dirty: false,
-                has_row: true,
-            },
-        };
-        let latest = run.activities.iter().map(|record| record.since).max();
-        self.now = self.now.max(run.created_at).max(latest.unwrap_or_default());
-        run.count_open();
-        let times = run.activities.iter().map(|record| record.since);
-        self.now = times.fold(self.now.max(run.created_at), Timestamp::max);
-        self.work.loading = true;
-        run.index(&mut self.work);
-        self.runs.insert(run);
-        Ok(())
-    }
-}
-
-impl Run {
-    /// Counts again what is open: the activities that remain, and what blocks each.
-    fn count_open(&mut self) {
-        let done: Vec<bool> = self
-            .activities
-            .iter()
-            .map(|record| matches!(record.phase, Phase::Completed(_)))
-            .collect();
-        let open = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        self.remaining = open(done.iter().filter(|done| !**done).count());
-        let definition = std::sync::Arc::clone(&self.definition);
-        let Some(plan) = definition.plan() else {
-            return;
-        };
-        for (record, planned) in self.activities.iter_mut().zip(&plan.activities) {
-            record.blocked_by = open(
-                planned
-                    .dependencies
-                    .iter()
-                    .filter(|dependency| !done[**dependency as usize])
-                    .count(),
-            );
-        }
-    }
-}
-
-fn record(row: ActivityRow) -> ActivityRecord {
-    let token = |revision, nonce| AttemptToken {
-        revision: Revision(revision),
-        nonce,
-    };
-    ActivityRecord {
-        phase: match row.phase {
-            PhaseRow::Pending => Phase::Pending,
-            PhaseRow::Ready(since, returned) => Phase::Ready {
-                since: Revision(since),
-                returned,
-            },
-            PhaseRow::Running(revision, nonce, agent) => Phase::Running {
-                token: token(revision, nonce),
-                agent: AgentKey(agent),
-            },
-            PhaseRow::Waiting(revision, nonce, deadline) => Phase::Waiting {
-                token: token(revision, nonce),
-                deadline: deadline.map(Timestamp),
-            },
-            PhaseRow::Scheduled(due, retry) => Phase::Scheduled {
-                due: Timestamp(due),
-                because: if retry {
-                    ScheduledBecause::Retry
-                } else {
-                    ScheduledBecause::Asked
-                },
-            },
-            PhaseRow::Completed(output) => Phase::Completed(output),
-        },
-        since: Timestamp(row.since),
-        blocked_by: 0,
-        attempts: row.attempts,
-        errors: row.errors,
-        lost: row.lost,
-        agent: row.agent.and_then(|name| Name::parse(&name).ok()),
-        failure: row.failure.map(Box::new),
     }
 }

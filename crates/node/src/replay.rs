@@ -230,7 +230,7 @@ impl Source {
             });
         }
         load(store, &mut state)?;
-        state.loaded(revision);
+        state.loaded(revision).map_err(NodeError::from)?;
         let events = fold(&mut state, self.batches(Position::new(checkpoint.position)), to)?;
         if newest > state.revision {
             return Err(ReplayError::StoreAhead {

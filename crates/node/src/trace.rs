@@ -139,7 +139,7 @@ impl Traces {
             name: Cow::Owned(run.definition.type_name.to_string()),
             kind: Kind::Internal,
             began: time(run.created_at),
-            ended: time(run.ended_at.unwrap_or(run.created_at)),
+            ended: time(run.ended_at().unwrap_or(run.created_at)),
             attributes,
             error: failure(run),
         });

@@ -45,6 +45,8 @@ pub enum EntityKind {
     Agent,
     /// What belongs to the partition as a whole.
     Partition,
+    /// A part of an open run.
+    RunPart,
     /// A value.
     Value,
     /// A future.
@@ -68,11 +70,13 @@ pub enum EntityKind {
 }
 
 impl EntityKind {
-    const ALL: [Self; 14] = [
+    /// All of them.
+    pub const ALL: [Self; 15] = [
         Self::Run,
         Self::Definition,
         Self::Agent,
         Self::Partition,
+        Self::RunPart,
         Self::Value,
         Self::Future,
         Self::Lease,
@@ -96,6 +100,7 @@ impl EntityKind {
             Self::Lease => 12,
             Self::Lock => 13,
             Self::Marks => 14,
+            Self::RunPart => 15,
             Self::Fleet => 5,
             Self::Targets => 6,
             Self::Heard => 7,
@@ -114,12 +119,6 @@ pub(crate) fn entity(kind: EntityKind, key: u64) -> [u8; 9] {
     bytes[0] = kind.code();
     bytes[1..].copy_from_slice(&key.to_be_bytes());
     bytes
-}
-
-/// Where the keys of open runs begin and end.
-pub(crate) fn runs() -> ([u8; 1], [u8; 1]) {
-    let code = EntityKind::Run.code();
-    ([code], [code + 1])
 }
 
 pub(crate) fn read_entity(key: &[u8]) -> Result<(EntityKind, u64), StoreError> {
@@ -339,6 +338,13 @@ mod tests {
         assert_ne!(digest("ab", "c"), digest("a", "bc"));
         assert_ne!(digest("a\0", ""), digest("a", "\0"));
         assert_eq!(Digest::new().fold(b"foobar").finish(), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn every_kind_of_entity_has_a_code_of_its_own() {
+        for kind in EntityKind::ALL {
+            assert_eq!(EntityKind::from_code(kind.code()), Some(kind));
+        }
     }
 
     #[test]

@@ -21,6 +21,22 @@ pub struct LogRecord {
 }
 
 impl Store {
+    /// Every open entity of a kind as of now, in the order of their keys. Streams: later commits do not show.
+    ///
+    /// # Errors
+    /// None yet; each item has its own.
+    pub fn entities_of(
+        &self,
+        kind: EntityKind,
+    ) -> Result<impl Iterator<Item = Result<(u64, Bytes), StoreError>> + Send + use<>, StoreError> {
+        let bounds = key::entity(kind, 0)..=key::entity(kind, u64::MAX);
+        let rows = self.0.database.snapshot().range(&self.0.entities, bounds);
+        Ok(rows.map(|guard| {
+            let (key, bytes) = row(guard)?;
+            Ok((key::read_entity(&key)?.1, bytes))
+        }))
+    }
+
     /// Every open entity as of now, in the order of kind and key. Streams: later commits do not show.
     ///
     /// # Errors
@@ -30,24 +46,6 @@ impl Store {
     ) -> Result<impl Iterator<Item = Result<(EntityKind, u64, Bytes), StoreError>> + Send + use<>, StoreError> {
         let rows = self.0.database.snapshot().iter(&self.0.entities);
         Ok(rows.map(|guard| {
-            let (key, bytes) = row(guard)?;
-            let (kind, key) = key::read_entity(&key)?;
-            Ok((kind, key, bytes))
-        }))
-    }
-
-    /// The same, but open runs come last: they refer to other entities.
-    ///
-    /// # Errors
-    /// None yet; each item has its own.
-    pub fn entities_runs_last(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<(EntityKind, u64, Bytes), StoreError>> + Send + use<>, StoreError> {
-        let snapshot = self.0.database.snapshot();
-        let (first_run, after_runs) = key::runs();
-        let others = snapshot.range(&self.0.entities, after_runs..);
-        let runs = snapshot.range(&self.0.entities, first_run..after_runs);
-        Ok(others.chain(runs).map(|guard| {
             let (key, bytes) = row(guard)?;
             let (kind, key) = key::read_entity(&key)?;
             Ok((kind, key, bytes))

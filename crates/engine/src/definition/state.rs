@@ -275,6 +275,12 @@ impl Definitions {
         self.namespaces.get(namespace)
     }
 
+    /// The same name, in the memory that the definitions have for it.
+    pub(crate) fn shared(&self, namespace: &Name) -> Name {
+        let known = self.namespaces.get_key_value(namespace);
+        known.map_or(namespace, |(known, _)| known).clone()
+    }
+
     /// Every namespace that ever had a definition.
     pub fn namespaces(&self) -> impl Iterator<Item = (&Name, &NamespaceDefinitions)> {
         self.namespaces.iter()

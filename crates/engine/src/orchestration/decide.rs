@@ -1,7 +1,5 @@
 //! The rules for runs.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::FxHashSet;
 use serde_json::value::RawValue;
 use unisono_model::api::{ActivityState, OrchestrationState};
@@ -11,6 +9,7 @@ use unisono_model::name::Name;
 use unisono_model::plan::MappedTooLarge;
 
 use super::command::{OrchestrationCommand, Report, Start};
+use super::context::Context;
 use super::event::OrchestrationEvent as E;
 use super::retry::mix;
 use super::run::{AttemptRef, Phase, Run, RunKey, split_digest};
@@ -96,7 +95,7 @@ fn start(state: &State, start: Start, events: &mut Vec<Event>) -> Result<Reply, 
                 .map(|ended| (ended.digest, ended.version))
         });
     if let Some((digest, version)) = known {
-        return if digest == Some(start.digest) {
+        return if digest == Some(split_digest(start.digest)) {
             Ok(Reply::Started {
                 id: start.id,
                 version,
@@ -230,17 +229,12 @@ fn address(state: &State, namespace: &Name, id: &Name, activity: &Name) -> Resul
         })
 }
 
-/// Bytes of the context once the patch is in it. A patch may name a key more than once.
+/// Bytes of the context once the patch is in it.
 fn context_after(run: &Run, patch: &Patch) -> usize {
-    let set = patch
-        .set
-        .iter()
-        .map(|(key, value)| (key.as_str(), key.len() + value.len()));
-    let deleted = patch.delete.iter().map(|key| (key.as_str(), 0));
-    let becomes: BTreeMap<&str, usize> = set.chain(deleted).collect();
-    let was = |key: &str| run.context.get(key).map_or(0, |entry| key.len() + entry.value.len());
-    let before: usize = becomes.keys().map(|key| was(key)).sum();
-    (run.context_bytes + becomes.values().sum::<usize>()).saturating_sub(before)
+    match &run.context {
+        Some(context) => context.bytes_after(patch),
+        None => Context::default().bytes_after(patch),
+    }
 }
 
 /// What one of the five results leads to.

@@ -10,12 +10,15 @@
 //! that is no longer current is refused and changes nothing.
 
 mod command;
+mod context;
 mod decide;
 mod event;
 mod history;
 mod replay;
 mod retry;
+mod row;
 mod run;
+mod runs;
 mod state;
 mod task;
 mod trace;
@@ -23,16 +26,18 @@ mod view;
 mod waiting;
 
 pub use command::{Actor, OrchestrationCommand, Report, Start};
+pub use context::ContextEntry;
 pub(crate) use decide::{decide, dispatch, due, leave_out_after_end, returned};
 pub use event::OrchestrationEvent;
 pub use history::{ContextBefore, history_entry};
 pub use replay::Replay;
 pub use retry::RetryPolicy;
-pub(crate) use run::Saved;
+pub(crate) use row::{Incomplete, part_key};
+pub use row::{RunRead, RunReader};
 pub(crate) use run::join_digest;
 pub use run::split_digest;
-pub use run::{ActivityRecord, AttemptRef, ContextEntry, Phase, Run, RunKey, RunOrigin, ScheduledBecause};
+pub use run::{ActivityRecord, AttemptRef, Phase, Run, RunEnd, RunKey, RunOrigin, ScheduledBecause};
+pub use runs::{Listed, Runs};
 pub(crate) use state::evolve;
-pub use state::{Listed, Runs};
 pub use task::Task;
 pub use trace::{AttemptEnded, Trace};

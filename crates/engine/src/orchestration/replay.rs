@@ -6,7 +6,8 @@ use unisono_model::ids::{Revision, Timestamp};
 
 use super::event::OrchestrationEvent;
 use super::run::{Run, RunKey};
-use super::state::{Runs, evolve};
+use super::runs::Runs;
+use super::state::evolve;
 use crate::definition::Definitions;
 use crate::work::Work;
 use crate::{Effect, Effects, Event};

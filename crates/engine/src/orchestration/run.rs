@@ -1,6 +1,5 @@
 //! A run and its activities: what is known of them, and the moves that they make.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use unisono_model::api::{ActivityState, OrchestrationState, OrchestrationSummary};
@@ -8,6 +7,8 @@ use unisono_model::ids::{AttemptToken, Revision, Timestamp};
 use unisono_model::name::Name;
 use unisono_model::plan::Plan;
 
+use super::context::{Context, ContextEntry};
+use super::runs::Saved;
 use super::trace::Trace;
 use crate::agent::AgentKey;
 use crate::definition::StoredDefinition;
@@ -128,31 +129,31 @@ pub struct ActivityRecord {
     pub failure: Option<Box<Failure>>,
 }
 
-/// A key of the shared context.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContextEntry {
-    /// Its value, JSON.
-    pub value: Payload,
-    /// The activity that wrote it last.
-    pub written_by: u32,
-    /// The revision of that write.
-    pub revision: Revision,
-}
-
 /// What a run was started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOrigin {
-    /// A digest of what the caller asked for; absent when the server made the id.
-    pub digest: Option<u128>,
+    /// A digest of what the caller asked for, in halves; absent when the server made the id.
+    pub digest: Option<(u64, u64)>,
     /// The caller's correlation id.
-    pub correlation_id: Option<String>,
+    pub correlation_id: Option<Box<str>>,
     /// The caller's labels.
-    pub labels: Vec<(String, String)>,
+    pub labels: Box<[(String, String)]>,
     /// The trace that it belongs to, if it is traced.
     pub trace: Option<Arc<Trace>>,
 }
 
-/// One run of an orchestration definition.
+/// How a run has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    /// When.
+    pub at: Timestamp,
+    /// The mapped result, when it succeeded and the definition maps one.
+    pub output: Option<Payload>,
+    /// Why it was cancelled, and by whom.
+    pub cancelled: Option<(String, String)>,
+}
+
+/// One run of an orchestration definition. There may be a million of them: what few have lies in a box of its own.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// The revision of the event that started it.
@@ -164,43 +165,31 @@ pub struct Run {
     /// The version that it runs.
     pub definition: Arc<StoredDefinition>,
     /// What it was started with.
-    pub origin: Box<RunOrigin>,
+    pub origin: RunOrigin,
     /// Its input, JSON.
     pub input: Payload,
     /// Its state.
     pub state: OrchestrationState,
     /// When it was started.
     pub created_at: Timestamp,
-    /// When its first activity was dispatched.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
+    /// When its first activity was dispatched; [`NEVER`] before that.
+    pub(crate) started_at: Timestamp,
     /// The last event about it.
     pub revision: Revision,
     /// Its activities, by index in the plan.
     pub activities: Box<[ActivityRecord]>,
     /// Activities that are not completed.
     pub remaining: u32,
-    /// The shared context.
-    pub context: BTreeMap<String, ContextEntry>,
-    /// Bytes of the context's keys and values.
-    pub context_bytes: usize,
-    /// The mapped result, once succeeded, where the definition maps one.
-    pub output: Option<Payload>,
-    /// Why it was cancelled, and by whom.
-    pub cancelled: Option<Box<(String, String)>>,
+    /// The shared context; absent while it is empty.
+    pub(crate) context: Option<Arc<Context>>,
+    /// How it ended, when it has.
+    pub end: Option<Box<RunEnd>>,
     /// What checkpoints have to do with it.
     pub(crate) saved: Saved,
 }
 
-/// What checkpoints know of a run. A run that begins and ends between two of them costs them nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Saved {
-    /// Whether it has changed since the last checkpoint began.
-    pub(crate) dirty: bool,
-    /// Whether a checkpoint may have written a row of it, which has to be removed when it ends.
-    pub(crate) has_row: bool,
-}
+/// No time at all.
+pub(crate) const NEVER: Timestamp = Timestamp(i64::MIN);
 
 impl Run {
     /// The plan that it follows.
@@ -248,6 +237,23 @@ impl Run {
         }
     }
 
+    /// When its first activity was dispatched.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        (self.started_at != NEVER).then_some(self.started_at)
+    }
+
+    /// When it ended.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.end.as_ref().map(|end| end.at)
+    }
+
+    /// The shared context, by key.
+    pub fn context(&self) -> impl Iterator<Item = (&String, &ContextEntry)> {
+        self.context.iter().flat_map(|context| context.iter())
+    }
+
     /// What lists show, apart from what it waits for.
     #[must_use]
     pub fn summary(&self) -> OrchestrationSummary {
@@ -256,10 +262,10 @@ impl Run {
             r#type: self.definition.type_name.clone(),
             version: self.definition.version,
             state: self.state,
-            correlation_id: self.origin.correlation_id.clone(),
+            correlation_id: self.origin.correlation_id.as_deref().map(str::to_owned),
             labels: self.origin.labels.iter().cloned().collect(),
             created_at: self.created_at,
-            ended_at: self.ended_at,
+            ended_at: self.ended_at(),
             waiting_for: Vec::new(),
         }
     }
@@ -267,6 +273,7 @@ impl Run {
     /// Moves an activity into a phase; queues, attempts and timers follow.
     pub(super) fn go(&mut self, work: &mut Work, activity: u32, phase: Phase, at: Timestamp) {
         let (address, queue) = (self.at(activity), self.queue(activity));
+        self.saved.touch(activity);
         let record = &mut self.activities[activity as usize];
         work.leave(address, &record.phase, queue);
         work.enter(address, &phase, queue);
@@ -283,21 +290,10 @@ impl Run {
 
     pub(super) fn patch(&mut self, activity: u32, patch: Option<&Patch>, revision: Revision) {
         let Some(patch) = patch else { return };
-        for (key, value) in &patch.set {
-            let entry = ContextEntry {
-                value: value.clone(),
-                written_by: activity,
-                revision,
-            };
-            self.context_bytes += key.len() + value.len();
-            if let Some(old) = self.context.insert(key.clone(), entry) {
-                self.context_bytes -= key.len() + old.value.len();
-            }
-        }
-        for key in &patch.delete {
-            if let Some(old) = self.context.remove(key) {
-                self.context_bytes -= key.len() + old.value.len();
-            }
+        let context = Arc::make_mut(self.context.get_or_insert_default());
+        context.patch(patch, activity, revision);
+        if context.is_empty() {
+            self.context = None;
         }
     }
 
@@ -324,13 +320,13 @@ impl Run {
     pub(super) fn end(
         &mut self,
         work: &mut Work,
-        state: OrchestrationState,
-        at: Timestamp,
+        (state, end): (OrchestrationState, RunEnd),
         reason: &str,
         effects: &mut Effects,
     ) {
+        let at = end.at;
         self.state = state;
-        self.ended_at = Some(at);
+        self.end = Some(Box::new(end));
         for activity in 0..u32::try_from(self.activities.len()).unwrap_or(u32::MAX) {
             let record = &self.activities[activity as usize];
             if let Phase::Running { token, agent } = record.phase

@@ -1,163 +1,20 @@
-//! The open runs, and how events change them.
+//! How events change the open runs.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-use unisono_model::api::{OrchestrationState, OrchestrationSummary};
+use unisono_model::api::OrchestrationState;
 use unisono_model::ids::{AttemptToken, Revision, Timestamp};
 use unisono_model::name::Name;
 
 use super::event::OrchestrationEvent as E;
-use super::run::{ActivityRecord, Phase, Run, RunKey, RunOrigin, Saved, ScheduledBecause, join_digest};
+use super::run::{ActivityRecord, NEVER, Phase, Run, RunEnd, RunKey, RunOrigin, ScheduledBecause};
+use super::runs::{Runs, Saved};
 use super::task::Task;
 use super::trace::attempts_ended;
 use crate::agent::AgentKey;
 use crate::definition::Definitions;
 use crate::work::Work;
 use crate::{Effect, Effects};
-
-/// What lists show of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Which run.
-    pub run: RunKey,
-    /// Where.
-    pub namespace: Name,
-    /// What they show.
-    pub summary: OrchestrationSummary,
-}
-
-impl Listed {
-    /// What lists show of `run`.
-    #[must_use]
-    pub fn of(run: &Run) -> Self {
-        Self {
-            run: run.key,
-            namespace: run.namespace.clone(),
-            summary: run.summary(),
-        }
-    }
-}
-
-/// A run that ended recently enough that the store may not show it yet.
-#[derive(Clone, Debug)]
-pub(crate) struct Ended {
-    pub(crate) digest: Option<u128>,
-    pub(crate) version: u32,
-}
-
-/// The open runs, and the ids of those that ended last.
-#[derive(Debug, Default)]
-pub struct Runs {
-    pub(crate) open: FxHashMap<RunKey, Run>,
-    ids: FxHashMap<(Name, Name), RunKey>,
-    ended: FxHashMap<(Name, Name), Ended>,
-    ended_order: VecDeque<((Name, Name), Revision)>,
-    /// Every run that ended up to here and is not in `ended` has been forgotten.
-    pub(crate) forgotten_up_to: Revision,
-    /// Open runs that changed since the last checkpoint began, each once; some may have ended since.
-    changed: Vec<RunKey>,
-    /// Runs that ended since, and of which there may be a row.
-    gone: Vec<RunKey>,
-    /// Runs that lists show differently since they were last told, more than once for some.
-    listed: Vec<RunKey>,
-}
-
-/// How many ended runs are remembered by id.
-const REMEMBERED: usize = 65_536;
-
-impl Runs {
-    /// An open run.
-    #[must_use]
-    pub fn get(&self, key: RunKey) -> Option<&Run> {
-        self.open.get(&key)
-    }
-
-    /// An open run by its id.
-    #[must_use]
-    pub fn by_id(&self, namespace: &Name, id: &Name) -> Option<&Run> {
-        let key = self.ids.get(&(namespace.clone(), id.clone()))?;
-        self.open.get(key)
-    }
-
-    /// How many runs are open.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.open.len()
-    }
-
-    /// Whether no run is open.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    /// The runs that changed or ended since this was last asked, as far as checkpoints have to write or remove them.
-    pub(crate) fn take_dirty(&mut self) -> impl Iterator<Item = RunKey> + '_ {
-        let changed = std::mem::take(&mut self.changed).into_iter().filter(|key| {
-            self.open.get_mut(key).is_some_and(|run| {
-                run.saved = Saved {
-                    dirty: false,
-                    has_row: true,
-                };
-                true
-            })
-        });
-        changed.chain(std::mem::take(&mut self.gone))
-    }
-
-    pub(crate) fn is_dirty(&self) -> bool {
-        !self.changed.is_empty() || !self.gone.is_empty()
-    }
-
-    pub(crate) fn take_listed(&mut self) -> Vec<Listed> {
-        self.listed.sort_unstable();
-        self.listed.dedup();
-        let open = self.listed.iter().filter_map(|key| self.open.get(key));
-        let listed = open.map(Listed::of).collect();
-        self.listed.clear();
-        listed
-    }
-
-    pub(crate) fn ended(&self, namespace: &Name, id: &Name) -> Option<&Ended> {
-        self.ended.get(&(namespace.clone(), id.clone()))
-    }
-
-    pub(crate) fn insert(&mut self, run: Run) {
-        // An id that was used again may have two rows for a while: the newer run counts.
-        let newest = self
-            .ids
-            .entry((run.namespace.clone(), run.id.clone()))
-            .or_insert(run.key);
-        *newest = run.key.max(*newest);
-        self.open.insert(run.key, run);
-    }
-
-    fn remove(&mut self, key: RunKey, revision: Revision) -> Option<Run> {
-        let run = self.open.remove(&key)?;
-        if run.saved.has_row {
-            self.gone.push(key);
-        }
-        let id = (run.namespace.clone(), run.id.clone());
-        if self.ids.get(&id) == Some(&key) {
-            self.ids.remove(&id);
-        }
-        let ended = Ended {
-            digest: run.origin.digest,
-            version: run.definition.version,
-        };
-        self.ended.insert(id.clone(), ended);
-        self.ended_order.push_back((id, revision));
-        if self.ended_order.len() > REMEMBERED
-            && let Some((oldest, at)) = self.ended_order.pop_front()
-        {
-            self.ended.remove(&oldest);
-            self.forgotten_up_to = at;
-        }
-        Some(run)
-    }
-}
 
 /// Folds one event of this room.
 pub(crate) fn evolve(
@@ -169,34 +26,24 @@ pub(crate) fn evolve(
     if let E::Started { .. } = event {
         if let Some(run) = started((runs, definitions), (revision, at), event) {
             run.index(work);
-            runs.listed.push(run.key);
-            runs.changed.push(run.key);
-            runs.insert(run);
+            runs.start(Box::new(run));
         }
         return;
     }
     let Some(key) = event.run().map(RunKey) else {
         return;
     };
-    let Some(run) = runs.open.get_mut(&key) else {
+    let Some(run) = runs.change(key, revision) else {
         return;
     };
-    if run.revision >= revision {
-        return;
-    }
-    run.revision = revision;
-    if !run.saved.dirty {
-        run.saved.dirty = true;
-        runs.changed.push(key);
-    }
     attempts_ended(run, at, event, effects);
     let before = run.state;
     let ended = step(run, work, (revision, at), event, effects);
     if run.state != before {
-        runs.listed.push(key);
+        runs.list(key);
     }
     if ended && let Some(run) = runs.remove(key, revision) {
-        effects.push(Effect::Ended(Arc::new(run)));
+        effects.push(Effect::Ended(Arc::new(*run)));
     }
 }
 
@@ -221,7 +68,7 @@ fn started(
         return None;
     };
     let key = RunKey(revision.0);
-    if runs.open.contains_key(&key) {
+    if runs.get(key).is_some() {
         return None;
     }
     let definition = definitions.orchestration(namespace, type_name, *version)?;
@@ -249,31 +96,25 @@ fn started(
         .collect::<Box<[_]>>();
     Some(Run {
         key,
-        namespace: namespace.clone(),
+        namespace: definitions.shared(namespace),
         id: id.clone(),
         definition: Arc::clone(definition),
-        origin: Box::new(RunOrigin {
-            digest: digest.map(join_digest),
-            correlation_id: correlation_id.clone(),
-            labels: labels.clone().unwrap_or_default(),
+        origin: RunOrigin {
+            digest: *digest,
+            correlation_id: correlation_id.as_deref().map(Into::into),
+            labels: labels.clone().unwrap_or_default().into(),
             trace: trace.clone().map(Arc::new),
-        }),
+        },
         input: input.clone(),
         state: OrchestrationState::Initialized,
         created_at: at,
-        started_at: None,
-        ended_at: None,
+        started_at: NEVER,
         revision,
         remaining: u32::try_from(activities.len()).unwrap_or(u32::MAX),
+        saved: Saved::new(activities.len()),
         activities,
-        context: BTreeMap::new(),
-        context_bytes: 0,
-        output: None,
-        cancelled: None,
-        saved: Saved {
-            dirty: true,
-            has_row: false,
-        },
+        context: None,
+        end: None,
     })
 }
 
@@ -372,19 +213,32 @@ fn step(
         }
         E::ContextSaved { activity, patch, .. } => run.patch(*activity, Some(patch), revision),
         E::Succeeded { output, .. } => {
-            run.output.clone_from(output);
-            run.end(work, OrchestrationState::Completed, at, "", effects);
+            let end = RunEnd {
+                at,
+                output: output.clone(),
+                cancelled: None,
+            };
+            run.end(work, (OrchestrationState::Completed, end), "", effects);
             return true;
         }
         E::Errored { activity, .. } => {
             let failed = &run.plan().activities[*activity as usize].id;
             let reason = format!("activity {failed} failed, so the orchestration ended");
-            run.end(work, OrchestrationState::Errored, at, &reason, effects);
+            let end = RunEnd {
+                at,
+                output: None,
+                cancelled: None,
+            };
+            run.end(work, (OrchestrationState::Errored, end), &reason, effects);
             return true;
         }
         E::Cancelled { reason, actor, .. } => {
-            run.cancelled = Some(Box::new((reason.clone(), actor.clone())));
-            run.end(work, OrchestrationState::Cancelled, at, reason, effects);
+            let end = RunEnd {
+                at,
+                output: None,
+                cancelled: Some((reason.clone(), actor.clone())),
+            };
+            run.end(work, (OrchestrationState::Cancelled, end), reason, effects);
             return true;
         }
     }
@@ -405,7 +259,7 @@ fn dispatched(
     record.agent = Some(agent_name.clone());
     if run.state == OrchestrationState::Initialized {
         run.state = OrchestrationState::Running;
-        run.started_at = Some(at);
+        run.started_at = at;
     }
     if let Some(session) = work.agents.get(&agent).and_then(crate::agent::Agent::session) {
         effects.push(Effect::Dispatch {

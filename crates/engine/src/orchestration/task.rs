@@ -10,6 +10,7 @@ use unisono_model::protocol::ActivityTask;
 use unisono_model::schema::Violation;
 use unisono_model::trace::TraceContext;
 
+use super::context::Context;
 use super::run::{Run, RunKey};
 use super::trace::Trace;
 use crate::definition::StoredDefinition;
@@ -32,12 +33,12 @@ pub struct Task {
     /// From 1.
     pub attempt: u32,
     definition: Arc<StoredDefinition>,
-    correlation_id: Option<String>,
+    correlation_id: Option<Box<str>>,
     trace: Option<Arc<Trace>>,
     run_input: Payload,
     /// Outputs of the activities that its input is made of.
     outputs: Vec<(u32, Payload)>,
-    context: Vec<(String, Payload)>,
+    context: Option<Arc<Context>>,
 }
 
 impl Task {
@@ -67,11 +68,7 @@ impl Task {
                 .into_iter()
                 .filter_map(|producer| Some((producer, run.output_of(producer)?.clone())))
                 .collect(),
-            context: run
-                .context
-                .iter()
-                .map(|(key, entry)| (key.clone(), entry.value.clone()))
-                .collect(),
+            context: run.context.clone(),
         }
     }
 
@@ -109,7 +106,7 @@ impl Task {
             namespace: self.namespace.clone(),
             orchestration_id: self.orchestration_id.clone(),
             orchestration_type: self.definition.type_name.clone(),
-            correlation_id: self.correlation_id.clone(),
+            correlation_id: self.correlation_id.as_deref().map(str::to_owned),
             activity_id: activity.id.clone(),
             activity_type: activity.activity_type.clone(),
             discriminator: activity.discriminator.as_deref().map(str::to_owned),
@@ -117,14 +114,19 @@ impl Task {
             traceparent: trace.as_ref().map(TraceContext::parent),
             tracestate: trace.and_then(|trace| trace.state),
             input,
-            context: object(&self.context),
+            context: self
+                .context
+                .as_deref()
+                .map_or_else(|| Payload::empty_object().to_raw(), object),
         })
     }
 }
 
-/// A JSON object of these members.
-fn object(members: &[(String, Payload)]) -> Box<RawValue> {
-    let map: std::collections::BTreeMap<&str, &RawValue> =
-        members.iter().map(|(key, value)| (key.as_str(), value.raw())).collect();
+/// The values of a context as a JSON object.
+fn object(context: &Context) -> Box<RawValue> {
+    let map: std::collections::BTreeMap<&str, &RawValue> = context
+        .iter()
+        .map(|(key, entry)| (key.as_str(), entry.value.raw()))
+        .collect();
     serde_json::value::to_raw_value(&map).unwrap_or_else(|_| Payload::empty_object().to_raw())
 }

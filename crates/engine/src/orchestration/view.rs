@@ -31,15 +31,14 @@ impl Run {
             },
             namespace: self.namespace.clone(),
             revision: self.revision,
-            started_at: self.started_at,
+            started_at: self.started_at(),
             trace_id: self.trace_id(),
             reason: self.reason(&activities),
             input: JsonText(self.input.to_raw()),
             output: (self.state == OrchestrationState::Completed).then(|| self.result()),
             error: self.error(),
             context: self
-                .context
-                .iter()
+                .context()
                 .map(|(key, entry)| {
                     let value = ContextValue {
                         value: JsonText(entry.value.to_raw()),
@@ -61,7 +60,7 @@ impl Run {
 
     /// The mapped output, or all outputs by activity id.
     fn result(&self) -> JsonText {
-        if let Some(output) = &self.output {
+        if let Some(output) = self.end.as_ref().and_then(|end| end.output.as_ref()) {
             return JsonText(output.to_raw());
         }
         let mut text = String::from("{");
@@ -111,7 +110,7 @@ impl Run {
                 ),
                 None => "an activity failed".to_owned(),
             },
-            OrchestrationState::Cancelled => match self.cancelled.as_deref() {
+            OrchestrationState::Cancelled => match self.end.as_ref().and_then(|end| end.cancelled.as_ref()) {
                 Some((reason, actor)) => format!("cancelled by {actor}: {reason}"),
                 None => "cancelled".to_owned(),
             },

@@ -240,6 +240,6 @@ pub fn restart(rows: &[(Entity, Vec<u8>)], revision: Revision) -> Result<State, 
     for (entity, row) in rows {
         state.load(*entity, row)?;
     }
-    state.loaded(revision);
+    state.loaded(revision)?;
     Ok(state)
 }

@@ -137,7 +137,7 @@ impl World {
                 self.model.assert_nothing_due(self.sim.now);
             }
             Op::Checkpoint => self.storage.begin(&mut self.sim.state),
-            Op::Write { count, disorder } => self.storage.write(&self.sim.state, count as usize, disorder),
+            Op::Write { count, disorder } => self.storage.write(&mut self.sim.state, count as usize, disorder),
             Op::Restart { rejoin } => self.restart(rejoin),
         }
         self.settle();

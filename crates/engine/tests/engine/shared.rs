@@ -61,7 +61,7 @@ impl World {
             Op::Await { key: at, party: who } => self.begin_await(*at, *who),
             Op::StopAwaiting { pick } => self.stop_awaiting(*pick),
             Op::Checkpoint => self.storage.begin(&mut self.sim.state),
-            Op::Write { count, disorder } => self.storage.write(&self.sim.state, usize::from(*count), *disorder),
+            Op::Write { count, disorder } => self.storage.write(&mut self.sim.state, usize::from(*count), *disorder),
             Op::Restart => self.restart(),
             command => self.command(command),
         }

@@ -43,16 +43,15 @@ impl Storage {
     /// Begins a checkpoint, or widens the one that is under way.
     pub(crate) fn begin(&mut self, state: &mut State) {
         let (left, _) = self.under_way.take().unwrap_or_default();
-        let mut entities = state.take_dirty();
-        entities.extend(left);
+        let mut entities = left;
+        entities.extend(state.take_dirty());
         // What others refer to comes first.
-        let mut entities: Vec<Entity> = entities.into_iter().collect();
         entities.sort_by_key(|it| !matches!(it, Entity::Definition(_) | Entity::Fleet(_)));
         self.under_way = Some((entities, state.revision));
     }
 
     /// Writes some rows as they are now: definitions first, the rest in any order.
-    pub(crate) fn write(&mut self, state: &State, count: usize, mut disorder: u64) {
+    pub(crate) fn write(&mut self, state: &mut State, count: usize, mut disorder: u64) {
         let Some((entities, revision)) = &mut self.under_way else {
             return;
         };
@@ -68,12 +67,14 @@ impl Storage {
                 usize::try_from(disorder >> 33).unwrap() % entities.len()
             };
             let entity = entities.remove(index);
-            match state.row(entity) {
-                Some(row) => drop(self.rows.insert(entity, row)),
-                None => {
-                    self.rows.remove(&entity);
-                    if let Entity::Run(key) = entity {
-                        self.removed.insert(key);
+            for (entity, row) in state.take_rows(entity) {
+                match row {
+                    Some(row) => drop(self.rows.insert(entity, row)),
+                    None => {
+                        self.rows.remove(&entity);
+                        if let Entity::Run(key) = entity {
+                            self.removed.insert(key);
+                        }
                     }
                 }
             }
@@ -97,7 +98,7 @@ impl Storage {
             for (entity, row) in &self.rows {
                 state.load(*entity, row).unwrap();
             }
-            state.loaded(base);
+            state.loaded(base).unwrap();
         }
         replay(&mut state, &sim.journal, self.base.unwrap_or_default());
         state

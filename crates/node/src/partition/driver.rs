@@ -494,7 +494,7 @@ impl Driver {
         if begins && batch.mark == CheckpointMark::None {
             batch.mark = CheckpointMark::Begins;
             self.checkpoint = Checkpointing::new();
-            self.checkpoint.under_way = Some((self.state.take_dirty().into_iter().collect(), revision));
+            self.checkpoint.under_way = Some((self.state.take_dirty().into(), revision));
         } else if self.state.is_dirty() {
             self.checkpoint.dirty_since.get_or_insert_with(Instant::now);
         }
@@ -526,9 +526,12 @@ impl Driver {
             let Some(entity) = entities.pop_front() else {
                 break;
             };
-            let row = self.state.row(entity);
-            self.batch.row_bytes += row.as_ref().map_or(0, Vec::len);
-            self.batch.rows.push((entity, row));
+            let rows = self.state.take_rows(entity);
+            self.batch.row_bytes += rows
+                .iter()
+                .map(|(_, row)| row.as_ref().map_or(0, Vec::len))
+                .sum::<usize>();
+            self.batch.rows.extend(rows);
         }
         if entities.is_empty() && self.batch.mark == CheckpointMark::None {
             self.batch.mark = CheckpointMark::Ends(*revision);

@@ -183,7 +183,7 @@ impl Projector {
 }
 
 /// The format of the rows that a checkpoint holds.
-pub(crate) const CHECKPOINT_FORMAT: u32 = 1;
+pub(crate) const CHECKPOINT_FORMAT: u32 = 2;
 
 /// Emptied by each flush, and not given back: it grows to the same size again within a moment.
 #[derive(Default)]
@@ -262,6 +262,7 @@ impl Collected {
         for (entity, row) in self.rows.drain(..) {
             let (kind, key) = match entity {
                 Entity::Run(key) => (EntityKind::Run, key),
+                Entity::RunPart(key) => (EntityKind::RunPart, key),
                 Entity::Definition(key) => (EntityKind::Definition, key),
                 Entity::Agent(key) => (EntityKind::Agent, key),
                 Entity::Value(key) => (EntityKind::Value, key),

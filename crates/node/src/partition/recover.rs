@@ -1,11 +1,13 @@
 //! How state comes back after a restart: the checkpoint's rows, then the journal's tail.
 
-use futures_util::StreamExt;
-use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
 use unisono_engine::codec::{Recorded, read_batch};
-use unisono_engine::snapshot::Entity;
+use unisono_engine::snapshot::{Entity, RunReader};
 use unisono_engine::{Effect, State};
-use unisono_journal::{Epoch, FileJournal, Journal, Position};
+use unisono_journal::{Epoch, FileBatches, FileJournal, Journal, Position};
 use unisono_model::ids::Revision;
 use unisono_store::{EntityKind, Store};
 
@@ -28,7 +30,7 @@ pub(super) async fn recover(
     journal: &mut FileJournal,
     projector: &ProjectorHandle,
 ) -> Result<Recovered, NodeError> {
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     let position = journal.open(Epoch::new(EPOCH)).await?;
     if let Some(cut) = journal.cut_tail() {
         tracing::warn!("an unfinished write at the end of the journal was cut: {cut:?}");
@@ -47,6 +49,7 @@ pub(super) async fn recover(
             cut.path.display()
         );
     }
+    let opened = Instant::now();
     let mut state = State::new(shared.settings);
     let checkpoint = shared.store.checkpoint()?;
     if let Some(checkpoint) = checkpoint {
@@ -57,7 +60,7 @@ pub(super) async fn recover(
             });
         }
         load(&shared.store, &mut state)?;
-        state.loaded(Revision(checkpoint.revision));
+        state.loaded(Revision(checkpoint.revision))?;
         projector.found(Revision(checkpoint.revision));
     } else if journal.first_position() > Position::START {
         return Err(NodeError::CheckpointMissing {
@@ -66,22 +69,19 @@ pub(super) async fn recover(
     } else {
         discard_rows(&shared.store)?;
     }
+    let loaded = Instant::now();
     let covered = checkpoint.map_or(Revision(0), |checkpoint| Revision(checkpoint.revision));
     shared.hub.feed.begins_after(covered);
     let from = checkpoint.map_or(Position::START, |checkpoint| Position::new(checkpoint.position));
-    let mut replayed = 0_u64;
-    {
-        let mut batches = pin!(journal.read(from));
-        while let Some(next) = batches.next().await {
-            let (_, bytes) = next?;
-            replayed += replay(&mut state, bytes, (projector, &shared.hub.feed))?;
-        }
-    }
+    let replayed = replay(&mut state, journal.batches(from), (projector, &shared.hub.feed))?;
     shared.metrics.recovered((position, state.revision), (from, covered));
     tracing::info!(
         open = state.runs().len(),
         replayed,
         revision = %state.revision,
+        journal = ?(opened - begin),
+        checkpoint = ?(loaded - opened),
+        tail = ?loaded.elapsed(),
         "state recovered in {:?}",
         begin.elapsed()
     );
@@ -102,27 +102,72 @@ fn discard_rows(store: &Store) -> Result<(), NodeError> {
 /// Rows were written at different moments; whatever they show of a definition, an agent or a run
 /// is complete. Runs come last, because they refer to the others.
 pub(crate) fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
-    for row in store.entities_runs_last()? {
-        let (kind, key, bytes) = row?;
-        let entity = match kind {
-            EntityKind::Run => Entity::Run(key),
-            EntityKind::Definition => Entity::Definition(key),
-            EntityKind::Agent => Entity::Agent(key),
-            EntityKind::Value => Entity::Value(key),
-            EntityKind::Future => Entity::Future(key),
-            EntityKind::Lease => Entity::Lease(key),
-            EntityKind::Lock => Entity::Lock(key),
-            EntityKind::Marks => Entity::Marks,
-            EntityKind::Fleet => Entity::Fleet(key),
-            EntityKind::Targets => Entity::Targets(key),
-            EntityKind::Heard => Entity::Heard(key),
-            EntityKind::Notes => Entity::Notes(key),
-            EntityKind::Freezes => Entity::Freezes(key),
-            EntityKind::Partition => continue,
-        };
-        state.load(entity, &bytes)?;
+    for kind in EntityKind::ALL {
+        for row in store.entities_of(kind)? {
+            let (key, bytes) = row?;
+            let entity = match kind {
+                EntityKind::Definition => Entity::Definition(key),
+                EntityKind::Agent => Entity::Agent(key),
+                EntityKind::Value => Entity::Value(key),
+                EntityKind::Future => Entity::Future(key),
+                EntityKind::Lease => Entity::Lease(key),
+                EntityKind::Lock => Entity::Lock(key),
+                EntityKind::Marks => Entity::Marks,
+                EntityKind::Fleet => Entity::Fleet(key),
+                EntityKind::Targets => Entity::Targets(key),
+                EntityKind::Heard => Entity::Heard(key),
+                EntityKind::Notes => Entity::Notes(key),
+                EntityKind::Freezes => Entity::Freezes(key),
+                EntityKind::Run | EntityKind::RunPart | EntityKind::Partition => break,
+            };
+            state.load(entity, &bytes)?;
+        }
     }
-    Ok(())
+    load_runs(store, state)
+}
+
+/// Rows that are handed from one thread to the next at once, and how often before the next takes them.
+const ROWS_AT_ONCE: usize = 1_024;
+const HANDED: usize = 8;
+
+/// One thread reads rows, one makes runs of them, and this one puts these into the state.
+fn load_runs(store: &Store, state: &mut State) -> Result<(), NodeError> {
+    let mut reader = RunReader::new(Arc::clone(state.definitions()));
+    std::thread::scope(|scope| {
+        let (rows, to_read) = crossbeam_channel::bounded(HANDED);
+        let (read, to_put) = crossbeam_channel::bounded(HANDED);
+        // Who stops early drops its end of a channel, and the others stop as well.
+        let reading = scope.spawn(move || -> Result<(), NodeError> {
+            for kind in [EntityKind::Run, EntityKind::RunPart] {
+                let mut of_kind = store.entities_of(kind)?.map(|row| row.map(|(_, bytes)| bytes));
+                loop {
+                    let some: Vec<Bytes> = of_kind.by_ref().take(ROWS_AT_ONCE).collect::<Result<_, _>>()?;
+                    if some.is_empty() || rows.send((kind, some)).is_err() {
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        });
+        let making = scope.spawn(move || -> Result<(), NodeError> {
+            for (kind, rows) in to_read {
+                let runs = rows.iter().map(|row| match kind {
+                    EntityKind::RunPart => reader.part(row),
+                    _ => reader.run(row),
+                });
+                if read.send(runs.collect::<Result<Vec<_>, _>>()?).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        for run in to_put.into_iter().flatten() {
+            state.put(run);
+        }
+        let panicked = |_| NodeError::Partition("a thread that loads runs panicked".to_owned());
+        making.join().map_err(panicked)??;
+        reading.join().map_err(panicked)?
+    })
 }
 
 /// A batch begins with the event after the last one that was folded.
@@ -137,15 +182,42 @@ pub(crate) fn follows(last: Revision, recorded: &[Recorded]) -> Result<(), NodeE
     }
 }
 
+/// Batches that are read before they are folded.
+const READ_AHEAD: usize = 64;
+
+/// Folds the journal's tail, and says how many events it has. A thread of its own reads and decodes it.
+fn replay(state: &mut State, batches: FileBatches, to: (&ProjectorHandle, &Feed)) -> Result<u64, NodeError> {
+    std::thread::scope(|scope| {
+        let (decoded, to_fold) = crossbeam_channel::bounded(READ_AHEAD);
+        let reading = scope.spawn(move || -> Result<(), NodeError> {
+            for batch in batches {
+                let (_, bytes) = batch?;
+                let recorded = read_batch(&bytes)?;
+                // Nobody takes it when folding has stopped with an error.
+                if decoded.send((bytes, recorded)).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        let mut replayed = 0;
+        for (bytes, recorded) in to_fold {
+            replayed += recorded.len() as u64;
+            fold(state, (bytes, recorded), to)?;
+        }
+        let panicked = |_| NodeError::Partition("the thread that reads the journal panicked".to_owned());
+        reading.join().map_err(panicked)??;
+        Ok(replayed)
+    })
+}
+
 /// Folds a batch, and projects it again: the store may have lost what it had of it.
-fn replay(
+fn fold(
     state: &mut State,
-    bytes: bytes::Bytes,
+    (bytes, recorded): (Bytes, Vec<Recorded>),
     (projector, feed): (&ProjectorHandle, &Feed),
-) -> Result<u64, NodeError> {
-    let recorded = read_batch(&bytes)?;
+) -> Result<(), NodeError> {
     follows(state.revision, &recorded)?;
-    let count = recorded.len() as u64;
     let (mut effects, mut run_events, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for it in recorded {
         if let Some(run) = it.event.run(it.revision) {
@@ -172,5 +244,5 @@ fn replay(
         rows: Vec::new(),
         checkpoint: None,
     })));
-    Ok(count)
+    Ok(())
 }

@@ -107,7 +107,7 @@ async fn measure(args: &IdleArgs, server: &Server) -> Result<Figures, Failure> {
     sleep(Duration::from_secs(args.seconds)).await;
     let after = (process.cpu(), process.written_bytes(), bytes_below(data));
     let server_rss_mib = process.resident_mib();
-    drop(waiters);
+    waiters.leave().await;
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     let cpu_percent = (after.0 - before.0).as_secs_f64() / args.seconds as f64 * 100.0;
     Ok(Figures {

@@ -17,7 +17,8 @@ fn rows(state: &mut State) -> Vec<(Entity, Vec<u8>)> {
     let dirty = state.take_dirty();
     dirty
         .into_iter()
-        .filter_map(|entity| Some((entity, state.row(entity)?)))
+        .flat_map(|entity| state.take_rows(entity))
+        .filter_map(|(entity, row)| Some((entity, row?)))
         .collect()
 }
 
@@ -29,7 +30,7 @@ fn recovered(sim: &Sim, base: Revision, rows: &[&(Entity, Vec<u8>)]) -> (State, 
     for (entity, row) in sorted {
         state.load(*entity, row).unwrap();
     }
-    state.loaded(base);
+    state.loaded(base).unwrap();
     let effects = replay(&mut state, &sim.journal, base);
     let known = Known::of(&sim.journal);
     let seen = [&sim.state, &state].map(|state| fingerprint(state, &known));

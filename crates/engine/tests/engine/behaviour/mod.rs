@@ -5,6 +5,7 @@ mod attempts;
 mod checkpoints;
 mod definitions;
 mod futures;
+mod large;
 mod leases;
 mod locks;
 mod starting;

@@ -64,7 +64,7 @@ fn the_same_id_in_another_namespace_is_another_run() {
 #[test]
 fn a_start_that_was_checked_before_ended_runs_were_forgotten_is_stale() {
     let mut sim = sim();
-    sim.state.loaded(Revision(100));
+    sim.state.loaded(Revision(100)).unwrap();
     let mut old = start("r", "single", 1);
     old.absent_as_of = Some(Revision(99));
     assert_eq!(sim.start_with(old.clone()), Err(Rejection::Stale));

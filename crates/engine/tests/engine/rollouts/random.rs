@@ -615,7 +615,7 @@ impl World {
             97 => {
                 let (count, disorder) = (self.random.below(12), self.random.next());
                 self.storage
-                    .write(&self.sim.state, usize::try_from(count).unwrap(), disorder);
+                    .write(&mut self.sim.state, usize::try_from(count).unwrap(), disorder);
             }
             98 if self.random.one_in(3) => self.crash(),
             _ => {
