@@ -524,12 +524,31 @@ fn every_golden_journal_still_shows_what_it_showed() {
     for version in versions {
         let expected = fs::read_to_string(folder().join(format!("v{version}.json"))).unwrap();
         let expected: Value = serde_json::from_str(&expected).unwrap();
-        let shown = shown(&read(version));
+        let mut shown = shown(&read(version));
+        forget_newer_fields(&mut shown, &expected);
         assert_eq!(
             serde_json::to_string_pretty(&expected).unwrap(),
             serde_json::to_string_pretty(&shown).unwrap(),
             "v{version}.journal"
         );
+    }
+}
+
+/// Leaves out what a later release shows besides: views can gain fields.
+fn forget_newer_fields(shown: &mut Value, expected: &Value) {
+    match (shown, expected) {
+        (Value::Object(shown), Value::Object(expected)) => {
+            shown.retain(|field, _| expected.contains_key(field));
+            for (field, value) in shown {
+                forget_newer_fields(value, &expected[field]);
+            }
+        }
+        (Value::Array(shown), Value::Array(expected)) => {
+            for (shown, expected) in shown.iter_mut().zip(expected) {
+                forget_newer_fields(shown, expected);
+            }
+        }
+        _ => {}
     }
 }
 
