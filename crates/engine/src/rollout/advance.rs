@@ -615,8 +615,6 @@ pub(crate) fn unproven(fleet: &Fleet, rollout: &Rollout) -> Option<Held> {
         waiting(|it| u64::from(it.busy)),
         waiting(|it| u64::from(it.unreachable)),
     );
-    let gone = |wave: u16| rollout.forgotten(Some(wave)).0;
-    let members = sum(|it| it.members() - it.phase(Phase::Skipped)) + (0..=rollout.wave).map(gone).sum::<u64>();
     let done = sum(|it| it.phase(Phase::Done));
     if busy > 0 {
         return Some((
@@ -630,17 +628,27 @@ pub(crate) fn unproven(fleet: &Fleet, rollout: &Rollout) -> Option<Held> {
         return Some((ReasonCode::TargetsUnreachable, detail));
     }
     let last = usize::from(rollout.wave) + 1 == rollout.plan.waves.len();
-    let here = fleet
-        .tally
-        .waves
-        .get(usize::from(rollout.wave))
-        .map_or(0, Group::members);
-    let nothing_here = here + gone(rollout.wave) == 0;
-    if done == 0 && (last || (members > 0 && !nothing_here)) {
-        let detail = format!("none of {members} targets has proved itself");
+    let (expected, proven) = evidence(fleet, rollout);
+    if (expected > 0 && proven == 0) || (last && done == 0) {
+        let wave = rollout.wave_plan().map_or("", |wave| wave.name.as_str());
+        let detail = format!("none of the {expected} targets of wave \"{wave}\" has proved itself");
         return Some((ReasonCode::TooFewProven, detail));
     }
     None
+}
+
+/// How many targets of the wave under way could prove the version, and how many have. A wave is promoted on what its own
+/// targets have shown; one that has none passes on what there was before it.
+fn evidence(fleet: &Fleet, rollout: &Rollout) -> (u64, u64) {
+    let gone = rollout.forgotten(Some(rollout.wave)).0;
+    let Some(here) = fleet.tally.waves.get(usize::from(rollout.wave)) else {
+        return (gone, 0);
+    };
+    let members = rollout.take.map_or(here.members() + gone, u64::from);
+    (
+        members.saturating_sub(here.phase(Phase::Skipped)),
+        here.phase(Phase::Done),
+    )
 }
 
 /// The next batch, or the end of the wave.

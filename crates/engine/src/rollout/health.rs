@@ -43,6 +43,11 @@ impl<'a> Rules<'a> {
     pub(crate) fn healthy_for_ms(&self) -> i64 {
         millis(self.health().healthy_for_seconds)
     }
+
+    /// How long the word that proves a target may take, once the target has been healthy for long enough.
+    fn word_ms(&self) -> i64 {
+        self.healthy_for_ms().min(millis(self.health().silent_after_seconds))
+    }
 }
 
 pub(crate) fn millis(seconds: u64) -> i64 {
@@ -183,7 +188,8 @@ fn arrivals(rules: &Rules<'_>, target: &Target, seen: &Seen, now: &mut Assessmen
     }
 }
 
-/// Told the version, and not proven.
+/// Told the version, and not proven. What proves it is its own word, given after it has been healthy for long enough: one
+/// that says so once and dies is no proof. Only what ran the version for long enough before it was told needs no new word.
 fn in_flight(rules: &Rules<'_>, target: &Target, seen: &Seen, now: &mut Assessment) {
     let policy = rules.health();
     let deadline = target.told_at.saturating_add(rules.deadline_ms());
@@ -200,22 +206,26 @@ fn in_flight(rules: &Rules<'_>, target: &Target, seen: &Seen, now: &mut Assessme
     }
     now.marks &= !PROVEN;
     let often = now.streak >= policy.healthy_reports;
-    if seen.there && seen.said == Said::Healthy && often && target_is_heard(target, seen) {
-        let at = seen.since.saturating_add(rules.healthy_for_ms());
-        if seen.time >= at && at <= deadline {
-            if rules.monitored {
-                now.outcome = Outcome::Proven;
-                now.marks |= PROVEN;
-                now.due = NEVER;
-            } else {
-                now.outcome = Outcome::Done;
-                now.health = Health::Healthy;
-                now.due = NEVER;
-            }
-            return;
+    let well = seen.there && seen.said == Said::Healthy && often && target_is_heard(target, seen);
+    let at = seen.since.saturating_add(rules.healthy_for_ms());
+    let in_time = well && at <= deadline;
+    if in_time && seen.time >= at && (seen.heard || at <= target.told_at) {
+        now.due = NEVER;
+        if rules.monitored {
+            now.outcome = Outcome::Proven;
+            now.marks |= PROVEN;
+        } else {
+            now.outcome = Outcome::Done;
+            now.health = Health::Healthy;
         }
-        now.due = now.due.min(at);
+        return;
     }
+    // The word that proves it may come a little later than the deadline.
+    let deadline = if in_time {
+        deadline.max(at.saturating_add(rules.word_ms()))
+    } else {
+        deadline
+    };
     if seen.time >= deadline {
         let cause = if now.health == Health::Unknown {
             Cause::Silent
@@ -232,18 +242,19 @@ fn target_is_heard(target: &Target, seen: &Seen) -> bool {
     seen.heard || target.health != Health::Unknown
 }
 
-/// Told to go back, and not proven.
+/// Told to go back, and not proven. What it said before that proves nothing: it may have taken the version since, and died
+/// of it.
 fn going_back(rules: &Rules<'_>, target: &Target, seen: &Seen, now: &mut Assessment) {
-    let deadline = target.told_at.saturating_add(rules.deadline_ms());
+    let mut deadline = target.told_at.saturating_add(rules.deadline_ms());
     if seen.there && seen.said == Said::Healthy && target_is_heard(target, seen) {
         let at = seen.since.saturating_add(rules.healthy_for_ms()).min(deadline);
-        if seen.time >= at {
+        if seen.heard && seen.time >= at {
             now.outcome = Outcome::RolledBack;
             now.health = Health::Healthy;
             now.due = NEVER;
             return;
         }
-        now.due = now.due.min(at);
+        deadline = deadline.max(at.saturating_add(rules.word_ms()));
     }
     if seen.time >= deadline {
         now.outcome = Outcome::NotRecovered;
@@ -315,10 +326,13 @@ pub(crate) fn vanished(rules: &Rules<'_>, target: &Target, phase: Phase) -> (Out
     }
 }
 
-/// Whether a report that repeats the last one still counts for something: it is what a suspicion waits for.
-pub(crate) fn is_undecided(target: &Target, policy: &HealthPolicy) -> bool {
+/// Whether a report that repeats the last one still counts for something: it is what a suspicion or a proof waits for.
+pub(crate) fn is_undecided(target: &Target, policy: &HealthPolicy, time: i64) -> bool {
     match target.said() {
-        Said::Healthy if target.is_moving() => target.streak < policy.healthy_reports,
+        Said::Healthy if target.is_moving() => {
+            let proves = time >= target.since.saturating_add(millis(policy.healthy_for_seconds));
+            target.streak < policy.healthy_reports || (proves && target.is_where_expected() && !target.has(PROVEN))
+        }
         Said::Healthy => target.health == Health::Unhealthy,
         Said::Unhealthy => target.health != Health::Unhealthy,
         Said::InProgress | Said::Offline | Said::Busy => false,

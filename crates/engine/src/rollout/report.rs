@@ -96,7 +96,7 @@ fn report(
     at: Timestamp,
     events: &mut Vec<E>,
 ) -> Result<ReportReply, RolloutRejection> {
-    let (slots, news) = sift(fleet, reports);
+    let (slots, news) = sift(fleet, reports, fleet.head.time(at));
     let mut reply = ReportReply {
         entity: fleet.head.number,
         slots,
@@ -169,7 +169,7 @@ pub(crate) fn typical(head: &Head, (total, count): (i64, i64)) -> Option<i64> {
 const TOGETHER: usize = 32;
 
 /// The slots of all targets (`u32::MAX` for new ones), and which reports say something new. The others are heard.
-fn sift(fleet: &Fleet, reports: &Reports) -> (Vec<u32>, Vec<usize>) {
+fn sift(fleet: &Fleet, reports: &Reports, time: i64) -> (Vec<u32>, Vec<usize>) {
     let healing = fleet.head.policy.drift == Drift::Heal;
     let straggling = catch_up(&fleet.head, &fleet.texts);
     let rules = Rules::of(&fleet.head);
@@ -196,7 +196,7 @@ fn sift(fleet: &Fleet, reports: &Reports) -> (Vec<u32>, Vec<usize>) {
                 continue;
             };
             slots.push(slot);
-            let settled = !is_undecided(target, policy)
+            let settled = !is_undecided(target, policy, time)
                 && !(target.is_moving() && !(open && target.rollout == rules.rollout))
                 && !(healing && target.has(DRIFTED) && !target.has(CATCHING_UP))
                 && !straggling.is_some_and(|(_, good)| target.rollout != rules.rollout && target.expected != good);

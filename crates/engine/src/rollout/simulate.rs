@@ -18,7 +18,9 @@ use super::command::{By, RolloutCommand, Verb};
 use super::decide::decide;
 use super::event::{Decision, RolloutEvent as E};
 use super::fleet::Fleet;
+use super::health::Rules;
 use super::state::{Rollouts, evolve};
+use super::target::PROVEN;
 use super::targets::{labels, split_traits};
 use super::view::counts;
 
@@ -448,16 +450,25 @@ impl World {
             health: Some(if sick { Said::Unhealthy } else { Said::Healthy }),
             ..Report::default()
         });
-        if sick {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "a float is cut to the range of the number"
-            )]
-            let pause = (self.model.report_seconds * 1_000.0) as i64;
+        self.report(reports);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a float is cut to the range of the number"
+        )]
+        let pause = (self.model.report_seconds * 1_000.0) as i64;
+        let pause = if sick { Some(pause) } else { self.word_ms(slot) };
+        if let Some(pause) = pause {
             let again = Timestamp(self.now.0.saturating_add(pause.max(1)));
             self.agenda.push(Reverse((again, slot, Does::Speaks)));
         }
-        self.report(reports);
+    }
+
+    /// In how long the word of a target that is well counts next.
+    fn word_ms(&self, slot: u32) -> Option<i64> {
+        let fleet = self.rollouts.fleet(1)?;
+        let target = fleet.targets.get(slot)?;
+        let waits = target.is_moving() && target.is_where_expected() && !target.has(PROVEN);
+        waits.then(|| Rules::of(&fleet.head).healthy_for_ms())
     }
 
     fn is_sick(&mut self, at: usize) -> bool {

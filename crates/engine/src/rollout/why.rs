@@ -38,7 +38,7 @@ fn fix(code: ReasonCode) -> Option<&'static str> {
         }
         C::NoProgress => "see what did not move, and set the version again",
         C::MonitorUnwell => "wait until the monitor says that all is well",
-        C::TooFewProven => "see why no target proves itself",
+        C::TooFewProven => "see why no target proves itself; retry those that failed, or skip those that cannot",
         C::EndedBy | C::ReplacedBy | C::Complete | C::RolledBack => return None,
     })
 }

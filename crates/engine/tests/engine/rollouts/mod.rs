@@ -4,4 +4,5 @@ mod analysis;
 pub(crate) mod everything;
 mod random;
 mod rules;
+mod silent;
 mod world;

@@ -15,7 +15,8 @@ use unisono_engine::rollout::{
 use unisono_engine::{Command, Event, Rejection, Reply, Settings, State};
 use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::rollout::{
-    Answer, CallKind, Health, Measured, Policy, Report, Reports, RolloutState, Said, TargetId, ToleranceMode, Version,
+    Answer, CallKind, Health, Measured, Policy, Report, Reports, RolloutState, RolloutView, Said, TargetId,
+    ToleranceMode, Version,
 };
 
 use super::world::{entity, policy, version};
@@ -197,6 +198,13 @@ struct Known {
     runs: String,
     /// Told, and not decided yet: by which rollout, and whether back.
     moving: Option<(u32, bool)>,
+    /// The wave that it was told in last, and when.
+    wave: u16,
+    told_at: i64,
+    /// Since when it has said what it says.
+    since: i64,
+    /// Being brought to its version outside of a rollout.
+    healing: bool,
 }
 
 struct World {
@@ -211,7 +219,12 @@ struct World {
     open: bool,
     stage_back: bool,
     good: Option<String>,
-    done: BTreeSet<u32>,
+    /// The targets that proved themselves in this rollout, each with the wave that it was told in.
+    done: BTreeMap<u32, u16>,
+    /// How many targets the wave takes, where it takes only some.
+    takes: Option<u64>,
+    /// Until when the entity is frozen.
+    frozen_until: Option<i64>,
     overriding: bool,
     versions: u64,
     steps: u64,
@@ -231,7 +244,9 @@ impl World {
             open: false,
             stage_back: false,
             good: None,
-            done: BTreeSet::new(),
+            done: BTreeMap::new(),
+            takes: None,
+            frozen_until: None,
             overriding: false,
             versions: 0,
             steps: 0,
@@ -301,7 +316,7 @@ impl World {
         self.sim.facts.clear();
     }
 
-    fn view(&self) -> Option<unisono_model::rollout::RolloutView> {
+    fn view(&self) -> Option<RolloutView> {
         self.sim
             .state
             .rollouts()
@@ -333,12 +348,24 @@ impl World {
                     assert_eq!(*version, self.version);
                 }
                 if !self.overriding {
+                    assert!(
+                        *back || !self.is_held(),
+                        "assigned in a freeze, or outside of the windows"
+                    );
                     self.check_budgets(slots.as_slice(), *back, *wave);
                 }
             }
             E::Decided { decision, .. } => self.check_decision(decision),
             _ => {}
         }
+    }
+
+    /// Whether the entity is frozen, or every maintenance window closed.
+    fn is_held(&self) -> bool {
+        // The windows of `any_policy` open every other minute for 40 seconds.
+        let windows = !self.view().unwrap().policy.windows.is_empty();
+        let closed = windows && self.sim.now.0.rem_euclid(120_000) >= 40_000;
+        closed || self.frozen_until.is_some_and(|until| self.sim.now.0 < until)
     }
 
     /// Counted from outside: what is in flight, by everything that has a limit.
@@ -399,7 +426,8 @@ impl World {
                 .targets
                 .iter()
                 .filter(|(id, known)| of(known) && self.slots.values().any(|it| it == *id));
-            let broken = |id: &(String, String), known: &Known| known.moving.is_some() || !healthy.contains(id);
+            let broken =
+                |id: &(String, String), known: &Known| known.moving.is_some() || known.healing || !healthy.contains(id);
             let (mut now, mut added) = (0_u64, false);
             for (id, known) in all {
                 now += u64::from(broken(id, known) || told.contains(id));
@@ -457,13 +485,12 @@ impl World {
         match decision {
             Decision::Began { wave, .. } if *wave > 0 => {
                 let view = self.view().unwrap();
-                let before = &view.waves[usize::from(*wave) - 1];
-                let nobody = before.counts.total == before.counts.skipped;
-                assert!(nobody || !self.done.is_empty(), "promoted without evidence: {before:?}");
+                self.check_evidence(&view, wave - 1);
             }
             Decision::Ended { state, .. } if *state == RolloutState::Succeeded.code() => {
                 assert!(!self.done.is_empty(), "succeeded without evidence");
                 let view = self.view().unwrap();
+                self.check_evidence(&view, u16::try_from(view.wave).unwrap());
                 let counts = view.summary.counts;
                 assert!(
                     counts.failed <= view.tolerated,
@@ -471,6 +498,8 @@ impl World {
                     counts.failed
                 );
                 assert!(counts.done > 0 && counts.in_flight == 0 && !self.paused, "{counts:?}");
+                let out_of_reach = view.waves.iter().map(|it| it.counts.unreachable).sum::<u64>();
+                assert!(out_of_reach < counts.done, "more left out than proven: {counts:?}");
             }
             Decision::Failed { then, to, .. } => match then {
                 Then::GoBack | Then::GoBackAtOnce => assert!(to.as_ref().is_some_and(|to| !to.is_empty())),
@@ -478,6 +507,18 @@ impl World {
             },
             _ => {}
         }
+    }
+
+    /// A wave that is promoted has a target that has proved itself, unless there is none that could.
+    fn check_evidence(&self, view: &RolloutView, wave: u16) {
+        let counts = view.waves[usize::from(wave)].counts;
+        let proven = self.done.values().any(|it| *it == wave);
+        let takes = self.takes.unwrap_or(counts.total);
+        assert!(
+            proven || takes <= counts.skipped,
+            "wave {wave} was promoted without evidence: {counts:?}, proven {:?}",
+            self.done
+        );
     }
 
     /// What an event says, for the model.
@@ -491,6 +532,10 @@ impl World {
                     self.slots.insert(it.slot, id);
                 }
                 for it in changes {
+                    if let Some(marks) = it.marks {
+                        // 8: it is being brought to its version.
+                        self.known(it.slot).healing = marks & 8 != 0;
+                    }
                     if let Some(outcome) = it.outcome {
                         self.outcome(it.slot, outcome, it.rollout.unwrap_or(0));
                     }
@@ -499,10 +544,17 @@ impl World {
             E::Heard { silent, .. } => self.judged(silent),
             E::Judged { judgements, .. } => self.judged(judgements),
             E::Assigned {
-                rollout, back, slots, ..
+                rollout,
+                back,
+                slots,
+                wave,
+                ..
             } => {
+                let now = self.sim.now.0;
                 for slot in slots.iter() {
-                    self.known(slot).moving = Some((*rollout, *back));
+                    let known = self.known(slot);
+                    (known.moving, known.healing) = (Some((*rollout, *back)), false);
+                    (known.wave, known.told_at) = (*wave, now);
                     self.done.remove(&slot);
                 }
             }
@@ -534,8 +586,23 @@ impl World {
     fn judged(&mut self, judgements: &[Judgement]) {
         for judgement in judgements {
             for slot in judgement.slots.iter() {
+                self.check_timer(slot, judgement.outcome);
                 self.outcome(slot, judgement.outcome, judgement.rollout);
             }
+        }
+    }
+
+    /// Time alone proves nothing: that takes a word of the target, unless it was there before it was told, or its monitor
+    /// has the last one.
+    fn check_timer(&self, slot: u32, outcome: u8) {
+        assert_ne!(outcome, 3, "back without a word");
+        if outcome == 1 {
+            let known = &self.targets[&self.slots[&slot]];
+            let monitored = self.view().unwrap().policy.controllers.monitoring.is_some();
+            assert!(
+                monitored || known.since <= known.told_at,
+                "proven without a word: {known:?}"
+            );
         }
     }
 
@@ -556,7 +623,8 @@ impl World {
         known.moving = None;
         self.done.remove(&slot);
         if outcome == 1 && rollout == self.rollout {
-            self.done.insert(slot);
+            let wave = self.known(slot).wave;
+            self.done.insert(slot, wave);
         }
     }
 
@@ -571,6 +639,9 @@ impl World {
                 (self.overriding, self.stage_back, self.paused) = (*overriding, false, false);
                 self.done.clear();
             }
+            Decision::Began { take, .. } => self.takes = take.map(u64::from),
+            Decision::Frozen { until } => self.frozen_until = Some(until.unwrap_or(i64::MAX)),
+            Decision::Thawed => self.frozen_until = None,
             Decision::Paused => self.paused = true,
             Decision::Resumed => self.paused = false,
             Decision::Failed { then, .. } => self.stage_back = matches!(then, Then::GoBack | Then::GoBackAtOnce),
@@ -587,14 +658,17 @@ impl World {
                 }
             }
             Decision::Skipped { slots } | Decision::Condemned { slots } | Decision::Pinned { slots, .. } => {
+                let pinned = matches!(decision, Decision::Pinned { .. });
                 for slot in slots.iter() {
-                    self.known(slot).moving = None;
+                    let known = self.known(slot);
+                    (known.moving, known.healing) = (None, known.healing && !pinned);
                     self.done.remove(&slot);
                 }
             }
             Decision::Forgot { slots, .. } => {
                 for slot in slots.iter() {
-                    self.known(slot).moving = None;
+                    let known = self.known(slot);
+                    (known.moving, known.healing) = (None, false);
                     self.done.remove(&slot);
                     self.slots.remove(&slot);
                 }
@@ -647,13 +721,18 @@ impl World {
                 _ => Said::Healthy,
             };
             let strays = self.random.one_in(120);
+            let now = self.sim.now.0;
             let known = self.targets.get_mut(&id).unwrap();
+            let before = (known.runs.clone(), known.said);
             if strays {
                 known.runs = "stray".to_owned();
             } else if let Some(expected) = expected.filter(|_| obeys) {
                 known.runs = expected.as_str().to_owned();
             }
             known.said = Some(said);
+            if before != (known.runs.clone(), known.said) {
+                known.since = now;
+            }
             let report = Report {
                 group: id.0.as_str().into(),
                 name: id.1.as_str().into(),

@@ -39,6 +39,7 @@ fn a_good_version_reaches_everyone_in_batches_and_becomes_the_last_known_good_on
         world.obey();
         assert_eq!(world.good().as_deref(), Some("v1"));
         world.pass(10);
+        world.obey();
     }
     assert_eq!(
         (world.state(), world.good().as_deref()),
@@ -520,6 +521,7 @@ fn a_freeze_holds_what_moves_forward_and_not_what_goes_back() {
         .unwrap();
     world.obey();
     world.pass(10);
+    world.obey();
     assert_eq!((world.count(Phase::InFlight), world.count(Phase::Done)), (0, 2));
     assert_eq!(world.reasons(), ["freeze"]);
     for _ in 0..2 {
@@ -646,6 +648,7 @@ fn a_selection_may_name_targets_that_are_yet_to_be_made() {
     );
     world.say("green", "v2", Said::Healthy);
     world.pass(30);
+    world.say("green", "v2", Said::Healthy);
     assert_eq!(world.view("green").phase, Phase::Done);
 }
 
@@ -728,13 +731,13 @@ fn an_entity_waits_for_what_another_one_runs() {
     let mut roll = |text: &str| {
         let mut reports = unisono_model::rollout::Reports::default();
         reports.push(&says("d", text, Said::Healthy)).unwrap();
-        world
-            .command(RolloutCommand::Report {
-                namespace: space(),
-                entity: db.clone(),
-                reports: reports.into(),
-            })
-            .unwrap();
+        let reports = std::sync::Arc::new(reports);
+        let report = || RolloutCommand::Report {
+            namespace: space(),
+            entity: db.clone(),
+            reports: std::sync::Arc::clone(&reports),
+        };
+        world.command(report()).unwrap();
         world
             .command(RolloutCommand::Do {
                 namespace: space(),
@@ -747,6 +750,7 @@ fn an_entity_waits_for_what_another_one_runs() {
             })
             .unwrap();
         world.pass(60);
+        world.command(report()).unwrap();
         world.state()
     };
     assert_eq!(roll("d1"), RolloutState::Planned);
