@@ -70,6 +70,15 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// Whether the disk, or a quota on it, had no room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 /// Why a batch was not appended.
 #[derive(Debug, Error)]
 pub enum AppendError {
@@ -84,6 +93,16 @@ pub enum AppendError {
     /// The batch is not known to be durable, and nothing can be appended until the journal is opened again.
     #[error("the journal is unavailable")]
     Unavailable(#[source] JournalError),
+    /// The disk has no room for the segment in which the batch would go. Nothing was written, and the journal remains usable:
+    /// the same append can be tried again when there is room.
+    #[error("the disk has no room for another {needed} bytes of the journal")]
+    Full {
+        /// Bytes that a segment takes.
+        needed: u64,
+        /// What could not be done.
+        #[source]
+        source: JournalError,
+    },
     /// The batch is larger than the journal takes. Nothing was written, and the journal remains usable.
     #[error("a batch of {bytes} bytes is larger than the limit of {limit} bytes; split it")]
     TooLarge {

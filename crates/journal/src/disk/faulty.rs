@@ -60,6 +60,8 @@ pub(crate) struct Faults {
     pub(crate) failed_writes: usize,
     /// Whether files cannot grow.
     pub(crate) full: bool,
+    /// What the disk says of its free room, when it says something.
+    pub(crate) free: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -344,6 +346,10 @@ impl Disk for FaultyDisk {
         state.unsynced_names.clear();
         state.durable_names.clone_from(&state.names);
         Ok(())
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.state().faults.free
     }
 
     fn path(&self, name: &str) -> PathBuf {

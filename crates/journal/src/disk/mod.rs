@@ -24,6 +24,8 @@ pub(crate) trait Disk: Clone + Send + Sync + 'static {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;
     fn sync_names(&self) -> io::Result<()>;
+    /// Room for more files, in bytes; none when nobody can tell.
+    fn free_bytes(&self) -> Option<u64>;
     /// How a person calls the file of this name; the directory itself for an empty name.
     fn path(&self, name: &str) -> PathBuf;
 }

@@ -64,6 +64,11 @@ impl Disk for RealDisk {
         File::open(&self.dir)?.sync_all()
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.dir).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         if name.is_empty() {
             self.dir.clone()

@@ -18,7 +18,8 @@ use crate::{
     disk::{Disk, DiskFile},
 };
 
-/// A new journal starts with a segment no larger than this, so that a first start does not wait for zeros.
+/// A new journal starts with a segment no larger than this, so that a first start does not wait for zeros; and one on a
+/// nearly full disk goes on in such segments.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 const SMALLEST_SEGMENT_BYTES: u64 = 4096;
 /// A buffer that one large batch has grown is given back.
@@ -37,6 +38,28 @@ pub struct CutTail {
     pub offset: u64,
     /// The position where it began, which is where the journal now ends.
     pub position: Position,
+}
+
+/// Why a frame was not written.
+enum WriteError {
+    /// There is no file for the segment in which it would go. Nothing was written.
+    NoRoom { needed: u64, source: JournalError },
+    /// What is on the disk is not known.
+    Failed(JournalError),
+}
+
+impl WriteError {
+    fn into_inner(self) -> JournalError {
+        match self {
+            Self::NoRoom { source, .. } | Self::Failed(source) => source,
+        }
+    }
+}
+
+impl From<JournalError> for WriteError {
+    fn from(error: JournalError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// A journal on some disk.
@@ -69,7 +92,8 @@ struct Active<F> {
 impl<D: Disk> Log<D> {
     pub(crate) fn new(disk: D, segment_bytes: u64, background: bool) -> Self {
         let segment_bytes = segment_bytes.max(SMALLEST_SEGMENT_BYTES);
-        let spares = Spares::new(disk.clone(), segment_bytes, background);
+        let sizes = (segment_bytes, segment_bytes.min(FIRST_SEGMENT_BYTES));
+        let spares = Spares::new(disk.clone(), sizes, background);
         Self {
             disk,
             segment_bytes,
@@ -99,7 +123,10 @@ impl<D: Disk> Log<D> {
         let writer = self.writer.insert(writer);
         writer.epoch = epoch;
         if earlier < epoch {
-            self.write(Kind::Takeover, &[]).inspect_err(|_| self.writer = None)?;
+            self.write(Kind::Takeover, &[]).map_err(|error| {
+                self.writer = None;
+                error.into_inner()
+            })?;
         }
         self.end()
     }
@@ -190,11 +217,16 @@ impl<D: Disk> Log<D> {
                 limit: MAX_BATCH_BYTES,
             });
         }
-        let written = self.write(Kind::Batch, batch);
-        written
-            .inspect_err(|error| self.poison(error))
-            .map_err(AppendError::Unavailable)?;
-        self.end().map_err(AppendError::Unavailable)
+        match self.write(Kind::Batch, batch) {
+            Ok(()) => self.end().map_err(AppendError::Unavailable),
+            Err(WriteError::NoRoom { needed, source }) if source.is_disk_full() => {
+                Err(AppendError::Full { needed, source })
+            }
+            Err(WriteError::NoRoom { source, .. } | WriteError::Failed(source)) => {
+                self.poison(&source);
+                Err(AppendError::Unavailable(source))
+            }
+        }
     }
 
     /// Where a usable journal ends.
@@ -216,7 +248,7 @@ impl<D: Disk> Log<D> {
         self.poison = Some(cause);
     }
 
-    fn write(&mut self, kind: Kind, payload: &[u8]) -> Result<(), JournalError> {
+    fn write(&mut self, kind: Kind, payload: &[u8]) -> Result<(), WriteError> {
         let Self {
             disk,
             spares,
@@ -224,11 +256,16 @@ impl<D: Disk> Log<D> {
             ..
         } = self
         else {
-            return Err(JournalError::NotOpen);
+            return Err(JournalError::NotOpen.into());
         };
         let frame_bytes = frame::frame_bytes(payload.len()) as u64;
         if !writer.active.segment.fits(writer.end, frame_bytes) {
-            writer.change_segment(disk, spares, frame_bytes)?;
+            let bytes = HEADER_BYTES + frame_bytes + SEAL_BYTES;
+            let needed = bytes.max(self.segment_bytes.min(FIRST_SEGMENT_BYTES));
+            let spare = spares
+                .take(bytes)
+                .map_err(|source| WriteError::NoRoom { needed, source })?;
+            writer.change_segment(disk, &spare)?;
         }
         writer.write_frame(disk, kind, payload)?;
         if writer.active.segment.offset_of(writer.end) > writer.active.segment.bytes / 2 {
@@ -331,14 +368,8 @@ impl<F: DiskFile> Writer<F> {
         Ok(())
     }
 
-    /// Goes on in a new segment with room for a frame of this size. Everything up to here is durable.
-    fn change_segment<D: Disk<File = F>>(
-        &mut self,
-        disk: &D,
-        spares: &mut Spares<D>,
-        frame_bytes: u64,
-    ) -> Result<(), JournalError> {
-        let spare = spares.take(HEADER_BYTES + frame_bytes + SEAL_BYTES)?;
+    /// Goes on in a new segment. Everything up to here is durable.
+    fn change_segment<D: Disk<File = F>>(&mut self, disk: &D, spare: &Spare) -> Result<(), JournalError> {
         let segment = Segment {
             start: self.end,
             bytes: spare.bytes,
@@ -348,7 +379,7 @@ impl<F: DiskFile> Writer<F> {
             segment,
             epoch: self.epoch,
         };
-        let active = activate(disk, &spare, header)?;
+        let active = activate(disk, spare, header)?;
         let full = std::mem::replace(&mut self.active, active);
         if full.segment.start == segment.start {
             // It was empty and too small: the new file has taken its name.

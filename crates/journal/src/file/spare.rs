@@ -21,6 +21,9 @@ const UNFINISHED: &str = ".unfinished";
 const PREPARED: &str = "prepared.spare";
 const ODD: &str = "odd.spare";
 const KEPT: usize = 2;
+/// What stays free when a spare is made, as a part of it: others need room as well, and a disk that is filled to see whether
+/// it is full is full for them.
+const LEFT_PART: u64 = 8;
 const STEP_BYTES: u64 = 1 << 20;
 static ZEROS: [u8; STEP_BYTES as usize] = [0; STEP_BYTES as usize];
 
@@ -35,6 +38,8 @@ pub(crate) struct Spare {
 pub(crate) struct Spares<D: Disk> {
     disk: D,
     segment_bytes: u64,
+    /// What a spare has when there is no room for one of the usual size.
+    small_bytes: u64,
     /// Whether a thread may prepare a spare before it is needed.
     background: bool,
     ready: Vec<String>,
@@ -47,10 +52,11 @@ struct Preparation {
 }
 
 impl<D: Disk> Spares<D> {
-    pub(crate) fn new(disk: D, segment_bytes: u64, background: bool) -> Self {
+    pub(crate) fn new(disk: D, (segment_bytes, small_bytes): (u64, u64), background: bool) -> Self {
         Self {
             disk,
             segment_bytes,
+            small_bytes,
             background,
             ready: Vec::new(),
             preparation: None,
@@ -91,7 +97,7 @@ impl<D: Disk> Spares<D> {
         self.remove(&name)
     }
 
-    /// A spare of the usual size, or one that is large enough.
+    /// A spare of the usual size, or one that is large enough; a small one when there is no room for more.
     pub(crate) fn take(&mut self, needed: u64) -> Result<Spare, JournalError> {
         if needed > self.segment_bytes {
             return self.make(needed);
@@ -100,9 +106,12 @@ impl<D: Disk> Spares<D> {
             self.ready.push(PREPARED.to_owned());
         }
         let bytes = self.segment_bytes;
-        match self.ready.pop() {
-            Some(name) => Ok(Spare { name, bytes }),
-            None => self.write(PREPARED, bytes),
+        if let Some(name) = self.ready.pop() {
+            return Ok(Spare { name, bytes });
+        }
+        match self.write(PREPARED, bytes) {
+            Err(error) if error.is_disk_full() && needed <= self.small_bytes => self.make(self.small_bytes),
+            written => written,
         }
     }
 
@@ -171,12 +180,21 @@ impl<D: Disk> Drop for Spares<D> {
     }
 }
 
-/// Only a file whose sync has succeeded gets the name of a spare: after a failed one, even its length may be a rumour.
+/// Only a file whose sync has succeeded gets the name of a spare: after a failed one, even its length may be a rumour. What
+/// could not be finished goes: on a full disk, others need the room.
 fn write_zeros<D: Disk>(disk: &D, name: &str, bytes: u64, stop: &AtomicBool) -> io::Result<()> {
+    if disk.free_bytes().is_some_and(|free| free < bytes + bytes / LEFT_PART) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     let unfinished = name.replace(EXTENSION, UNFINISHED);
     let file = disk.create(&unfinished)?;
-    zero(&file, 0..bytes, stop)?;
-    file.sync()?;
+    let written = zero(&file, 0..bytes, stop).and_then(|()| file.sync());
+    drop(file);
+    if written.is_err() {
+        // The next open removes it as well.
+        let _ = disk.remove(&unfinished);
+    }
+    written?;
     disk.rename(&unfinished, name)
 }
 

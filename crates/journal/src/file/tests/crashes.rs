@@ -36,6 +36,7 @@ impl Case {
             short_writes: [0, 3][random.below(2)],
             failed_writes: [0, 0, 0, 20][random.below(4)],
             full: random.once_in(12),
+            free: None,
         }
     }
 
@@ -119,6 +120,10 @@ impl Case {
             Ok(end) => {
                 self.acknowledged.push((at, batch));
                 Some(end)
+            }
+            Err(AppendError::Full { .. }) => {
+                assert!(self.disk.has_failed(), "full without a fault");
+                Some(at)
             }
             Err(error) => {
                 assert!(matches!(error, AppendError::Unavailable(_)), "{error}");

@@ -57,7 +57,7 @@ fn a_poisoned_journal_names_the_first_failure_and_still_serves_what_was_acknowle
 }
 
 #[test]
-fn a_full_disk_is_said_and_the_journal_goes_on_when_there_is_space() {
+fn a_full_disk_is_said_and_the_same_append_succeeds_when_there_is_room() {
     let disk = FaultyDisk::new(1);
     let mut log = log_on(&disk);
     let mut at = log.open(Epoch::new(1)).unwrap();
@@ -65,17 +65,60 @@ fn a_full_disk_is_said_and_the_journal_goes_on_when_there_is_space() {
         full: true,
         ..Faults::default()
     });
+    let mut appended = 0;
     let refusal = loop {
         match log.append(at, &[1; 500]) {
             Ok(end) => at = end,
-            Err(AppendError::Unavailable(error)) => break error,
-            Err(error) => panic!("{error}"),
+            Err(error) => break error,
         }
+        appended += 1;
     };
-    assert!(refusal.to_string().starts_with("could not preallocate"), "{refusal}");
+    assert!(
+        matches!(
+            refusal,
+            AppendError::Full {
+                needed: SEGMENT_BYTES,
+                ..
+            }
+        ),
+        "{refusal}"
+    );
+    assert!(matches!(log.append(at, &[1; 500]), Err(AppendError::Full { .. })));
+    let left = disk_names(&disk)
+        .into_iter()
+        .filter(|name| name.ends_with("unfinished"));
+    assert_eq!(left.count(), 0, "what could not be finished takes room");
     disk.set_faults(Faults::default());
-    assert_eq!(log.open(Epoch::new(1)).unwrap(), at);
     log.append(at, &[1; 500]).unwrap();
+    assert_eq!(batches(&log, Position::START).unwrap().len(), appended + 1);
+}
+
+#[test]
+fn a_nearly_full_disk_is_not_filled_and_gets_small_segments() {
+    const MIB: u64 = 1 << 20;
+    let disk = FaultyDisk::new(1);
+    let mut log = Log::new(disk.clone(), 8 * MIB, false);
+    let mut at = log.open(Epoch::new(1)).unwrap();
+    let batch = vec![1; MIB as usize];
+    let mut fill = |log: &mut Log<FaultyDisk>, free: u64, batches: usize| {
+        disk.set_faults(Faults {
+            free: Some(free),
+            ..Faults::default()
+        });
+        let before = log.size_bytes();
+        for _ in 0..batches {
+            at = log.append(at, &batch)?;
+        }
+        Ok::<_, AppendError>(log.size_bytes() - before)
+    };
+    assert_eq!(fill(&mut log, 9 * MIB, 4).unwrap(), 8 * MIB);
+    assert_eq!(fill(&mut log, 9 * MIB - 1, 7).unwrap(), 4 * MIB);
+    let refusal = fill(&mut log, 4 * MIB, 4).unwrap_err();
+    assert!(
+        matches!(refusal, AppendError::Full { needed, .. } if needed == 4 * MIB),
+        "{refusal}"
+    );
+    assert_eq!(fill(&mut log, 64 * MIB, 1).unwrap(), 8 * MIB);
 }
 
 #[test]
