@@ -67,7 +67,7 @@ impl ClientError {
 
     /// Whether the server is away, or on its way out or in: the same request may succeed in a moment.
     pub(crate) fn may_pass(&self) -> bool {
-        let passing = ["stopping", "outcome-unknown", "overloaded"];
+        let passing = ["stopping", "outcome-unknown", "overloaded", "disk-full"];
         self.is_unreachable() || self.code().is_some_and(|code| passing.contains(&code))
     }
 }

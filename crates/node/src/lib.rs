@@ -15,6 +15,7 @@ mod metrics;
 mod partition;
 pub mod replay;
 mod sessions;
+mod space;
 mod trace;
 pub mod verify;
 mod waits;
@@ -41,6 +42,7 @@ pub use error::NodeError;
 use leadership::DirectoryLease;
 use limits::LimitedListener;
 use metrics::Metrics;
+use space::Space;
 use trace::Traces;
 
 /// How a node is run.
@@ -56,6 +58,8 @@ pub struct NodeOptions {
     pub heartbeat_ms: u64,
     /// Bytes of events between two checkpoints.
     pub checkpoint_bytes: u64,
+    /// Bytes of the disk that new work does not get; 1 GiB or an eighth of the disk, whichever is less, when left out.
+    pub disk_reserve: Option<u64>,
     /// Where spans of traced runs go.
     pub spans: Spans,
     /// The fraction of starts without a trace of the caller's that begin one, from 0 to 1; one in a hundred when it is
@@ -75,6 +79,7 @@ impl NodeOptions {
             settings: Settings::default(),
             heartbeat_ms: 5_000,
             checkpoint_bytes: 32 * 1024 * 1024,
+            disk_reserve: None,
             spans: Spans::default(),
             trace_sample: None,
             log: None,
@@ -258,7 +263,8 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
     let shared = (sessions.clone(), Arc::clone(&hub), Arc::clone(&metrics), traces.clone());
     let directory = options.data_directory.clone();
     let settings = (options.settings, options.checkpoint_bytes);
-    let partition = tokio::task::spawn_blocking(move || partition::start(directory, settings, shared))
+    let space = Space::new(&directory, options.disk_reserve);
+    let partition = tokio::task::spawn_blocking(move || partition::start(directory, settings, shared, space))
         .await
         .map_err(|error| NodeError::Partition(format!("recovery failed: {error}")))??;
     Ok(Arc::new(ApiState {

@@ -144,6 +144,13 @@ impl Store {
         Ok(batch.commit()?)
     }
 
+    /// Whether an earlier write failed, so that no more are accepted.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        let written = self.0.database.persist(PersistMode::Buffer);
+        matches!(written, Err(fjall::Error::Poisoned))
+    }
+
     /// Bytes on disk: tables and the library's log, of which 64 MiB are set aside from the start; 0 when the disk
     /// cannot be asked.
     #[must_use]

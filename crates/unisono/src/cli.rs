@@ -265,6 +265,20 @@ pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Reads a number of bytes such as `4096`, `64MiB` or `2GiB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    const FIX: &str = "give a number of bytes, or of KiB, MiB, GiB or TiB, such as 512MiB";
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let unit = units
+        .into_iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
+    let (number, shift) = unit.unwrap_or((text, 0));
+    let number: u64 = number.trim().parse().map_err(|_| format!("this is no size; {FIX}"))?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("it is too large; {FIX}"))
+}
+
 /// Reads `key=value`.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -298,6 +312,16 @@ mod tests {
         for bad in ["", "15", "0s", "-3s", "3 ago", "soon", "1ns", "99999999h"] {
             let error = duration(bad).unwrap_err();
             assert!(error.contains("500ms, 15s, 2m or 1h30m"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_a_number_with_a_binary_unit() {
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("2 GiB"), Ok(2 << 30));
+        for bad in ["", "MiB", "-1", "1.5GiB", "64MB", "99999999TiB"] {
+            assert!(size(bad).unwrap_err().contains("512MiB"), "{bad}");
         }
     }
 

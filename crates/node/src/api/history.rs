@@ -68,7 +68,7 @@ fn export(api: Api, run: (Name, Name), reader: HistoryReader, left: usize) -> Re
             .map_err(|error| ApiError::internal(format!("the history could not be read: {error}")))??;
             let found = api
                 .partition
-                .store()
+                .store()?
                 .run_key(&run.0, &run.1)
                 .map_err(Unavailable::from)?;
             if found.map(|found| found.0) != Some(key.0) {

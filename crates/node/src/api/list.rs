@@ -242,7 +242,7 @@ async fn look_up<T: Send + 'static>(
     api: &Api,
     read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Answer<T> {
-    let store = api.partition.store().clone();
+    let store = api.partition.store()?;
     tokio::task::spawn_blocking(move || read(&store))
         .await
         .map_err(|error| ApiError::internal(format!("the store could not be read: {error}")))?

@@ -175,8 +175,14 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(*self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let retry_after = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Some("1"),
+            // Somebody has to make room first.
+            StatusCode::INSUFFICIENT_STORAGE => Some("10"),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
     }
@@ -184,7 +190,15 @@ impl IntoResponse for ApiError {
 
 impl From<Unavailable> for ApiError {
     fn from(unavailable: Unavailable) -> Self {
+        let mut status = StatusCode::SERVICE_UNAVAILABLE;
         let (code, help) = match unavailable {
+            Unavailable::DiskFull(_) | Unavailable::Held(_) => {
+                status = StatusCode::INSUFFICIENT_STORAGE;
+                let help = "repeat the request later: the server goes on by itself when there is room on the disk of its data \
+                            directory";
+                ("disk-full", help)
+            }
+            Unavailable::Reopening => ("store-unavailable", "repeat the request after a moment"),
             Unavailable::Lost => (
                 "outcome-unknown",
                 "look whether it took effect before you repeat it; a start with your own id can be repeated safely",
@@ -193,7 +207,7 @@ impl From<Unavailable> for ApiError {
             Unavailable::Stopping => ("stopping", "repeat the request when the server is back"),
             Unavailable::Store(_) => ("store-unavailable", "look at the server's log and its disk"),
         };
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, unavailable.to_string()).help(help)
+        Self::new(status, code, unavailable.to_string()).help(help)
     }
 }
 

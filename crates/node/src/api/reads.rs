@@ -26,7 +26,7 @@ pub(super) fn events(
 ) -> Answer<impl Iterator<Item = Answer<Recorded>> + use<>> {
     let chunks = api
         .partition
-        .store()
+        .store()?
         .history(unisono_store::RunKey(key.0), after.0)
         .map_err(Unavailable::from)?;
     let mut last = after;
@@ -57,7 +57,7 @@ pub(super) type Recorded = (Revision, Timestamp, Event);
 pub(super) fn started(api: &Api, namespace: &Name, id: &Name) -> Answer<Option<(RunKey, OrchestrationEvent)>> {
     let key = api
         .partition
-        .store()
+        .store()?
         .run_key(namespace, id)
         .map_err(Unavailable::from)?;
     let Some(key) = key.map(|key| RunKey(key.0)) else {
@@ -73,7 +73,7 @@ pub(super) fn started(api: &Api, namespace: &Name, id: &Name) -> Answer<Option<(
 pub(super) fn archived(api: &Api, namespace: &Name, id: &Name) -> Answer<Option<(RunKey, OrchestrationView)>> {
     let key = api
         .partition
-        .store()
+        .store()?
         .run_key(namespace, id)
         .map_err(Unavailable::from)?;
     let Some(key) = key.map(|key| RunKey(key.0)) else {
@@ -219,7 +219,7 @@ pub(super) async fn logs(
     };
     let records = api
         .partition
-        .store()
+        .store()?
         .logs(unisono_store::RunKey(run.key.0), activity, params.attempt)
         .map_err(Unavailable::from)?;
     let mut items: Vec<LogEntry> = Vec::new();

@@ -16,6 +16,8 @@ use super::Api;
 use super::extract::{Actor, Body};
 use super::problem::{Answer, ApiError};
 use crate::metrics::{Surroundings, Work};
+use crate::partition::Unavailable;
+use crate::space::{Free, Room};
 
 /// The process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "system", responses((status = 200)))]
@@ -23,8 +25,8 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
     Json(json!({"status": "alive"}))
 }
 
-/// The partition decides and the server takes requests.
-#[utoipa::path(get, path = "/readyz", tag = "system", responses((status = 200), (status = 503, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
+/// The partition decides and the server takes requests. `disk.room` is `reserve` while new work is refused for want of room.
+#[utoipa::path(get, path = "/readyz", tag = "system", responses((status = 200), (status = 507, body = unisono_model::api::Problem, content_type = "application/problem+json", description = "The disk is full: nothing is written"), (status = 503, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
 pub(super) async fn readyz(State(api): State<Api>) -> Answer<Json<serde_json::Value>> {
     if api.stopping.is_cancelled() {
         return Err(ApiError::new(
@@ -33,26 +35,37 @@ pub(super) async fn readyz(State(api): State<Api>) -> Answer<Json<serde_json::Va
             "the server is shutting down",
         ));
     }
+    let space = api.partition.space();
+    let Free { free, needed } = space.free();
+    let disk = match space.room() {
+        Room::None => return Err(Unavailable::DiskFull(space.free()).into()),
+        Room::Reserve => json!({"room": "reserve", "freeBytes": free, "neededBytes": needed}),
+        Room::Enough => json!({"room": "enough"}),
+    };
     let revision = api.partition.query(|state| state.revision).await?;
-    Ok(Json(json!({"status": "ready", "revision": revision})))
+    Ok(Json(json!({"status": "ready", "revision": revision, "disk": disk})))
 }
 
 /// Metrics in the OpenMetrics text format.
 #[utoipa::path(get, path = "/metrics", tag = "system", responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(State(api): State<Api>) -> Answer<Response> {
-    let work = api.partition.query(Work::read).await?;
+    // While nothing can be written, the state may not be shown; what was counted can be.
+    let work = api.partition.query(Work::read).await.ok();
+    let space = api.partition.space();
+    let room = space.room();
     let (commands_waiting, batches_behind) = api.partition.backlog();
     let (follow, wait) = api.hub.watchers();
     let around = Surroundings {
         commands_waiting,
         batches_behind,
         projected: api.partition.projected().0,
-        store_bytes: api.partition.store().size_bytes(),
+        store_bytes: api.partition.store().map_or(0, |store| store.size_bytes()),
+        disk: (room, space.free()),
         watchers: [("follow", follow), ("end", wait), ("values", api.hub.feed.watchers())],
         now: now(),
     };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let text = api.metrics.text(&work, &around);
+    let text = api.metrics.text(work.as_ref(), &around);
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 

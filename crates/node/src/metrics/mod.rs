@@ -78,6 +78,8 @@ pub(crate) struct Metrics {
     /// When the last complete backup began, in seconds since the Unix epoch.
     pub(crate) last_backup: Gauge,
     backups: ByWord<2>,
+    /// Pieces of attempts' logs that were dropped, since the disk was nearly full.
+    pub(crate) dropped_logs: Counter,
     /// What agents send.
     pub(crate) from_agents: Traffic,
     /// What agents are sent.
@@ -179,6 +181,15 @@ impl Metrics {
                 ),
                 Some(Unit::Seconds),
                 Gauge::default(),
+            ),
+            dropped_logs: registered(
+                it,
+                (
+                    "log_pieces_dropped",
+                    "Pieces of attempts' logs dropped while the disk was nearly full",
+                ),
+                None,
+                Counter::default(),
             ),
             backups: by_word(
                 it,
@@ -321,11 +332,13 @@ impl Metrics {
         if complete { completed } else { failed }.inc();
     }
 
-    /// The OpenMetrics text.
-    pub(crate) fn text(&self, work: &Work, around: &Surroundings) -> String {
+    /// The OpenMetrics text; without open work, when nobody can tell of that.
+    pub(crate) fn text(&self, work: Option<&Work>, around: &Surroundings) -> String {
         let mut seen = Registry::default();
         let registry = seen.sub_registry_with_prefix("unisono");
-        scrape::work(registry, work, around.now);
+        if let Some(work) = work {
+            scrape::work(registry, work, around.now);
+        }
         scrape::surroundings(registry, around, self.durable.load(Ordering::Relaxed));
         scrape::checkpoint(registry, &self.lag());
         scrape::spans(registry, &self.spans);

@@ -18,6 +18,7 @@ use unisono_model::name::Name;
 use unisono_telemetry::trace::ExportCounts;
 
 use super::{float, gauge, small};
+use crate::space::{Free, Room};
 
 /// What the state shows.
 pub(crate) struct Work {
@@ -53,6 +54,8 @@ pub(crate) struct Surroundings {
     pub(crate) projected: u64,
     /// Bytes of the store.
     pub(crate) store_bytes: u64,
+    /// What may be written, and the room there is.
+    pub(crate) disk: (Room, Free),
     /// Who follows runs, who waits for the end of one, and who watches values, locks and elections.
     pub(crate) watchers: [(&'static str, usize); 3],
     /// Now.
@@ -193,6 +196,13 @@ pub(super) fn surroundings(registry: &mut Registry, around: &Surroundings, durab
         gauge(durable.saturating_sub(around.projected)),
     );
     registry.register_with_unit("store", "Size of the store", Unit::Bytes, gauge(around.store_bytes));
+    let (room, Free { free, needed }) = around.disk;
+    let help = "What the disk has room for: 0 everything, 1 nothing new, 2 nothing";
+    registry.register("disk_full", help, gauge(room as u64));
+    let help = "Room on the disk of the data directory";
+    registry.register_with_unit("disk_free", help, Unit::Bytes, gauge(free));
+    let help = "Room below which new work is refused";
+    registry.register_with_unit("disk_reserve", help, Unit::Bytes, gauge(needed));
     let watchers = around.watchers.map(|(kind, count)| (kind, count as u64));
     let help = "Who follows an orchestration or waits for its end, and who watches values, locks and elections";
     registry.register("watchers", help, by("kind", watchers));

@@ -159,6 +159,15 @@ impl Batch {
         closed
     }
 
+    /// Lets callers go who wait for an answer that cannot be given for a while; they learn that there is none. What agents
+    /// are told stays.
+    pub(crate) fn let_go(&mut self) {
+        self.releases.retain(|release| {
+            let waits = matches!(release, Release::Answer(_) | Release::Respond(Responder::Channel(_), _));
+            !waits
+        });
+    }
+
     /// Whether there is nothing to write, tell or do.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()

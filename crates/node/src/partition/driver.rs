@@ -21,13 +21,14 @@ use unisono_model::ids::{Revision, Timestamp};
 use super::batch::{Batch, CheckpointMark, Release, Responder, RunEvent};
 use super::clock::Clock;
 use super::handle::Partition;
-use super::projector::{Projection, ProjectorHandle};
+use super::projector::{Projection, ProjectorHandle, StoreFailure};
 use super::release::Releaser;
 use super::writer::{Writer, WriterMessage, start_projector};
 use super::{Shared, recover};
 use crate::error::NodeError;
 use crate::feed::Told;
 use crate::metrics::{CommandKind, Metrics};
+use crate::space::{Room, Space};
 
 /// A read of state; what it returns is called once everything that it saw is durable.
 pub(super) type Query = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
@@ -44,7 +45,7 @@ pub(super) enum Message {
     WriterIdle,
     /// The writer's thread ends: its journal failed, or it panicked.
     WriterEnded,
-    ProjectorFailed(String),
+    ProjectorFailed(StoreFailure),
     Stop,
 }
 
@@ -61,6 +62,10 @@ const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
 /// The longest sleep before a timer, so that none is late for longer when the system's clock is set forward, or the machine
 /// was suspended.
 const LONGEST_SLEEP_WITH_TIMER: Duration = Duration::from_secs(10);
+/// How often is looked whether there is room again.
+const ROOM_AGAIN: Duration = Duration::from_millis(500);
+/// A write to the store that takes so long has been forgotten by the library, if that has failed.
+const STORE_HANGS: Duration = Duration::from_secs(30);
 /// The longest sleep. Only a bound: everything that happens wakes the driver.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
@@ -87,6 +92,7 @@ pub(super) fn start(shared: Shared, journal: FileJournal) -> Result<Partition, N
         definitions: Arc::clone(&definitions),
         projector: projector.clone(),
         store: shared.store.clone(),
+        space: shared.space.clone(),
         writer: writer.clone(),
         holds: shared.holds.clone(),
         ended,
@@ -147,7 +153,7 @@ struct Driver {
     writer_busy: bool,
     writer_ended: bool,
     /// Why the store cannot be written any more.
-    failed: Option<String>,
+    failed: Option<StoreFailure>,
     nonces: Nonces,
     checkpoint: Checkpointing,
     events: Vec<Event>,
@@ -155,6 +161,8 @@ struct Driver {
     stopping: bool,
     clock: Clock,
     metrics: Arc<Metrics>,
+    space: Space,
+    projector: ProjectorHandle,
 }
 
 /// Where a checkpoint stands.
@@ -239,6 +247,8 @@ impl Driver {
             backlog: VecDeque::new(),
             stopping: false,
             metrics: Arc::clone(&parts.shared.metrics),
+            space: parts.shared.space.clone(),
+            projector: parts.projector.clone(),
         };
         driver.decide(Command::Agent(AgentCommand::NodeStarted), Responder::None);
         Ok(driver)
@@ -247,18 +257,36 @@ impl Driver {
     fn run(mut self, mut parts: Parts) -> Result<(), String> {
         loop {
             self.round(&parts);
-            if let Some(error) = self.failed {
+            if let Some(failure) = self.failed.take() {
+                if self.stopping || !self.is_for_want_of_room(&failure) {
+                    return Err(format!(
+                        "the store failed, so the server stops: {}; nothing that was acknowledged is lost: look at the disk \
+                         of the data directory, and start the server again",
+                        failure.reason
+                    ));
+                }
+                self = self.rebuild(&mut parts, Some(failure))?;
+                continue;
+            }
+            if let Some(since) = parts.projector.busy_for().filter(|since| *since >= STORE_HANGS)
+                && parts.shared.store.get().is_ok_and(|store| store.is_broken())
+            {
                 return Err(format!(
-                    "the store failed, so the server stops: {error}; nothing that was acknowledged is lost: look at the \
-                     disk of the data directory, and start the server again"
+                    "the store has failed, and a write to it has not ended for {since:?}, so the server stops; nothing that was \
+                     acknowledged is lost: look at the disk of the data directory, and start the server again"
                 ));
             }
             if self.writer_ended {
                 if self.stopping {
                     return Err(self.ended_early());
                 }
-                self = self.rebuild(&mut parts)?;
+                self = self.rebuild(&mut parts, None)?;
                 continue;
+            }
+            if self.stopping && self.space.is_refused() {
+                let _ = parts.writer.send(WriterMessage::Stop);
+                let _ = self.writer_thread.join();
+                return Err(stopped_without_room(&self.space));
             }
             if self.stopping && self.batch.is_empty() && !self.writer_busy && self.checkpoint.under_way.is_none() {
                 let _ = parts.writer.send(WriterMessage::Stop);
@@ -283,14 +311,31 @@ impl Driver {
         format!("the journal failed while the server stopped; nothing that was acknowledged is lost: {why}")
     }
 
-    /// The journal failed: what is in memory may not be durable, so it is dropped and rebuilt from
-    /// the journal. Callers that wait learn that their request may be lost; agents connect again.
-    fn rebuild(self, parts: &mut Parts) -> Result<Self, String> {
-        let Ok((journal, result)) = self.writer_thread.join() else {
+    /// Whether the store failed because the disk was full, for all that can be seen.
+    fn is_for_want_of_room(&self, failure: &StoreFailure) -> bool {
+        failure.is_disk_full || !self.space.suffices()
+    }
+
+    /// The journal failed: what is in memory may not be durable, so it is dropped and rebuilt from the journal. Or the store
+    /// failed: what it lacks is projected again from the journal. Callers that wait learn that their request may be lost;
+    /// agents connect again. For as long as the cause is a full disk, it waits.
+    fn rebuild(mut self, parts: &mut Parts, store: Option<StoreFailure>) -> Result<Self, String> {
+        if store.is_some() {
+            let _ = parts.writer.send(WriterMessage::Stop);
+        }
+        let thread = self.writer_thread;
+        let Ok((journal, result)) = thread.join() else {
             return Err("the writer panicked".to_owned());
         };
         if let Err(error) = &result {
             tracing::error!("the journal failed; rebuilding from it: {}", chain(error));
+        }
+        let is_disk_full = store.is_some() || result.as_ref().is_err_and(is_disk_full);
+        if let Some(failure) = &store {
+            tracing::error!(
+                "the store failed; it is opened again when there is room: {}",
+                failure.reason
+            );
         }
         parts.shared.metrics.rebuilds.inc();
         drop(self.batch);
@@ -299,24 +344,35 @@ impl Driver {
             drop(message);
         }
         std::thread::sleep(Duration::from_millis(200));
+        if is_disk_full {
+            wait_for_room(&self.space, (&mut self.backlog, &self.inbox), &self.waiting)?;
+        }
         // What an earlier batch lets out must not come after what is rebuilt.
         parts.releaser.flush();
         parts.shared.hub.waits.clear();
+        let rebuild_failed = |what: &str, error: &dyn std::error::Error| {
+            format!("the {what} failed and state cannot be rebuilt: {}", chain(error))
+        };
+        if store.is_some() {
+            let reopened = parts.shared.store.reopen();
+            reopened.map_err(|error| rebuild_failed("store", &error))?;
+            parts.projector.send(Projection::Resume);
+        }
         // What is read of the store must not change meanwhile.
         let (done, flushed) = oneshot::channel();
         parts.projector.send(Projection::Flush(done));
         let _ = flushed.blocking_recv();
-        let mut rebuilt = Self::recover(parts, journal, self.inbox, self.waiting).map_err(|error| {
-            format!(
-                "the journal failed and state cannot be rebuilt from it: {}",
-                chain(&error)
-            )
-        })?;
+        let mut rebuilt = Self::recover(parts, journal, self.inbox, self.waiting)
+            .map_err(|error| rebuild_failed("journal", &error))?;
         rebuilt.backlog = self.backlog;
+        rebuilt.space.granted();
         Ok(rebuilt)
     }
 
     fn round(&mut self, parts: &Parts) {
+        if self.space.is_refused() {
+            self.batch.let_go();
+        }
         let (begin, before) = (Instant::now(), self.batch.events.len());
         if let Some(by_ms) = self.clock.follow() {
             tracing::warn!("the system's clock was set forward by {by_ms} ms; what counts real time does not follow");
@@ -472,9 +528,10 @@ impl Driver {
         }
     }
 
+    /// Hands out what is ready; not while no room is left for what becomes of it.
     fn dispatch(&mut self) {
         let at = self.now();
-        while !self.is_full() {
+        while !self.is_full() && self.space.last_room() != Room::None {
             let nonce = self.nonces.next();
             let Some(event) = self.state.dispatch(nonce) else {
                 break;
@@ -566,12 +623,51 @@ impl Driver {
             .dirty_since
             .filter(|_| self.checkpoint.under_way.is_none() && !self.writer_busy)
             .map(|since| CHECKPOINT_AFTER.saturating_sub(since.elapsed()));
-        [timer, checkpoint]
+        // A full disk wakes nobody when it is no longer full, and neither does a store that hangs.
+        let room = self.space.is_refused().then_some(ROOM_AGAIN);
+        let store = self.projector.busy_for().map(|_| STORE_HANGS);
+        [timer, checkpoint, room, store]
             .into_iter()
             .flatten()
             .min()
             .unwrap_or(LONGEST_SLEEP)
             .min(LONGEST_SLEEP)
+    }
+}
+
+/// Waits until the disk has room again. Whoever asks for something meanwhile gets no answer.
+fn wait_for_room(
+    space: &Space,
+    (backlog, inbox): (&mut VecDeque<Message>, &Receiver<Message>),
+    waiting: &AtomicUsize,
+) -> Result<(), String> {
+    space.refused();
+    while !space.suffices() {
+        let next = inbox.recv_timeout(ROOM_AGAIN);
+        for message in backlog.drain(..).chain(next) {
+            match message {
+                Message::Command(..) => drop(waiting.fetch_sub(1, Ordering::Relaxed)),
+                Message::Commands(commands) => drop(waiting.fetch_sub(commands.len(), Ordering::Relaxed)),
+                Message::Stop => return Err(stopped_without_room(space)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stopped_without_room(space: &Space) -> String {
+    format!(
+        "the server stops while the disk of its data directory is full: {}; nothing that was acknowledged is lost",
+        space.free()
+    )
+}
+
+fn is_disk_full(error: &AppendError) -> bool {
+    match error {
+        AppendError::Full { .. } => true,
+        AppendError::Unavailable(error) => error.is_disk_full(),
+        _ => false,
     }
 }
 

@@ -85,7 +85,7 @@ impl Partition {
         let Some(journal_hold) = self.holds.journal.hold(at_most) else {
             return Ok(None);
         };
-        let snapshot = self.store.snapshot();
+        let snapshot = self.store.get()?.snapshot();
         let checkpoint = snapshot.checkpoint()?;
         let from = checkpoint.map_or(Position::START, |checkpoint| Position::new(checkpoint.position));
         let batches = self.look(move |journal| journal.batches(from)).await?;

@@ -8,7 +8,10 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
-use unisono_engine::definition::Definitions;
+use unisono_engine::definition::{DefinitionCommand, Definitions};
+use unisono_engine::orchestration::OrchestrationCommand;
+use unisono_engine::rollout::{RolloutCommand, Verb};
+use unisono_engine::value::{Operation, ValueCommand};
 use unisono_engine::{Command, Rejection, Reply, State};
 use unisono_journal::{FileBatches, Journal as _};
 use unisono_model::ids::{Revision, Timestamp};
@@ -18,7 +21,9 @@ use super::batch::Responder;
 use super::driver::Message;
 use super::export::BackupHolds;
 use super::projector::{Projection, ProjectorHandle};
+use super::shelf::Shelf;
 use super::writer::WriterMessage;
+use crate::space::{Free, Room, Space};
 
 /// Commands that may wait to be decided before new work from outside is refused.
 const MAX_WAITING: usize = 16_384;
@@ -35,6 +40,15 @@ pub(crate) enum Unavailable {
     /// The node is stopping.
     #[error("the server is shutting down")]
     Stopping,
+    /// The disk has no room for what was asked, which was not done.
+    #[error("the disk of the server is full: {0}")]
+    DiskFull(Free),
+    /// The disk is full, and whether the request takes effect will be known when there is room.
+    #[error("the disk of the server is full: {0}; the request may or may not take effect when there is room")]
+    Held(Free),
+    /// The store is being opened again.
+    #[error("the server opens its store again after the disk was full")]
+    Reopening,
     /// The store failed.
     #[error("the store cannot be read: {0}")]
     Store(String),
@@ -54,7 +68,8 @@ pub(crate) struct Partition {
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) definitions: Arc<ArcSwap<Definitions>>,
     pub(super) projector: ProjectorHandle,
-    pub(super) store: Store,
+    pub(super) store: Shelf,
+    pub(super) space: Space,
     pub(super) writer: Sender<WriterMessage>,
     pub(super) holds: BackupHolds,
     /// The error that ended the partition, or `Some(None)` when it has stopped as asked.
@@ -68,8 +83,16 @@ impl Partition {
     }
 
     /// The store, for reads that follow a [`Partition::barrier`].
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    ///
+    /// # Errors
+    /// [`Unavailable::Reopening`] while there is none.
+    pub(crate) fn store(&self) -> Result<Store, Unavailable> {
+        self.store.get()
+    }
+
+    /// The room on the disk.
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
     }
 
     /// Up to where the store shows everything.
@@ -84,10 +107,10 @@ impl Partition {
 
     /// Decides a command and waits until what was decided is durable.
     pub(crate) async fn command(&self, command: Command) -> Result<Result<Reply, Rejection>, Unavailable> {
-        self.accepts_work()?;
+        self.admits(&command)?;
         let (sender, receiver) = oneshot::channel();
         self.submit(command, Responder::Channel(sender));
-        receiver.await.map_err(|_| Unavailable::Lost)
+        receiver.await.map_err(|_| self.lost())
     }
 
     /// The same; what is decided is shown to `on_reply` before anything that is decided later has its effects.
@@ -96,14 +119,51 @@ impl Partition {
         command: Command,
         on_reply: impl FnOnce(&Result<Reply, Rejection>) + Send + 'static,
     ) -> Result<Result<Reply, Rejection>, Unavailable> {
-        self.accepts_work()?;
+        self.admits(&command)?;
         let (sender, receiver) = oneshot::channel();
         let respond = move |outcome: Result<Reply, Rejection>| {
             on_reply(&outcome);
             let _ = sender.send(outcome);
         };
         self.submit(command, Responder::Call(Box::new(respond)));
-        receiver.await.map_err(|_| Unavailable::Lost)
+        receiver.await.map_err(|_| self.lost())
+    }
+
+    /// Whether a command may be decided as far as room on the disk goes.
+    fn admits(&self, command: &Command) -> Result<(), Unavailable> {
+        self.accepts_work()?;
+        match self.space.room() {
+            Room::Enough => Ok(()),
+            Room::Reserve if goes_on(command) => Ok(()),
+            _ => Err(Unavailable::DiskFull(self.space.free())),
+        }
+    }
+
+    /// Refuses what brings new data when there is no room for it.
+    ///
+    /// # Errors
+    /// [`Unavailable::DiskFull`].
+    pub(crate) fn admits_data(&self) -> Result<(), Unavailable> {
+        match self.space.room() {
+            Room::Enough => Ok(()),
+            _ => Err(Unavailable::DiskFull(self.space.free())),
+        }
+    }
+
+    /// Why a request has no answer, when whoever was to give it is gone.
+    fn lost(&self) -> Unavailable {
+        match self.space.is_refused() {
+            true => Unavailable::Held(self.space.free()),
+            false => Unavailable::Lost,
+        }
+    }
+
+    /// The same for one that changes nothing.
+    fn unanswered(&self) -> Unavailable {
+        match self.space.is_refused() {
+            true => Unavailable::DiskFull(self.space.free()),
+            false => Unavailable::Lost,
+        }
     }
 
     fn accepts_work(&self) -> Result<(), Unavailable> {
@@ -129,8 +189,9 @@ impl Partition {
         let _ = self.messages.send(Message::Commands(commands));
     }
 
-    /// Waits while too much waits to be decided: how a fast agent is slowed down.
+    /// Waits while too much waits to be decided, and while there is no room for results: how agents are slowed down.
     pub(crate) async fn ready(&self) {
+        self.space.writable().await;
         while self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -149,7 +210,7 @@ impl Partition {
             })
         };
         let _ = self.messages.send(Message::Query(Box::new(query)));
-        receiver.await.map_err(|_| Unavailable::Lost)
+        receiver.await.map_err(|_| self.unanswered())
     }
 
     /// Somebody begins to wait; the answer comes once everything that it saw is durable.
@@ -166,7 +227,7 @@ impl Partition {
             })
         };
         let _ = self.messages.send(Message::Attendance(Box::new(attendance)));
-        receiver.await.map_err(|_| Unavailable::Lost)
+        receiver.await.map_err(|_| self.unanswered())
     }
 
     /// Somebody waits no more.
@@ -191,7 +252,7 @@ impl Partition {
             Box::new(move || projector.send(Projection::Flush(sender)))
         };
         let _ = self.messages.send(Message::Query(Box::new(flush)));
-        receiver.await.map_err(|_| Unavailable::Lost)
+        receiver.await.map_err(|_| self.unanswered())
     }
 
     /// Keeps a piece of an attempt's log.
@@ -216,5 +277,29 @@ impl Partition {
             Ok(ended) => ended.clone().flatten(),
             Err(_) => Some("a thread of the partition panicked".to_owned()),
         }
+    }
+}
+
+/// Whether a command goes through while the reserve is touched: it ends, frees or keeps alive what was accepted. Others wait
+/// until there is room.
+fn goes_on(command: &Command) -> bool {
+    match command {
+        Command::Orchestration(command) => !matches!(command, OrchestrationCommand::Start(_)),
+        Command::Rollout(RolloutCommand::Do { verb, .. }) => {
+            !matches!(verb, Verb::SetVersion { .. } | Verb::SetPolicy { .. })
+        }
+        Command::Value(ValueCommand::Write(write)) => {
+            let puts = |operation: &Operation| matches!(operation, Operation::Put(_));
+            !write.operations.iter().any(puts)
+        }
+        command => matches!(
+            command,
+            Command::Definition(DefinitionCommand::Delete { .. })
+                | Command::Value(ValueCommand::Break { .. } | ValueCommand::Withdraw { .. })
+                | Command::Rollout(_)
+                | Command::Lease(_)
+                | Command::Agent(_)
+                | Command::Tick
+        ),
     }
 }

@@ -19,6 +19,7 @@ mod handle;
 mod projector;
 pub(crate) mod recover;
 mod release;
+mod shelf;
 mod writer;
 
 pub(crate) use batch::{AgentAnswer, Responder, RunEvent};
@@ -31,12 +32,12 @@ use std::sync::Arc;
 
 use unisono_engine::Settings;
 use unisono_journal::{FileJournal, FileOptions};
-use unisono_store::{Store, StoreOptions};
 
 use crate::error::NodeError;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
+use crate::space::Space;
 use crate::trace::Traces;
 
 /// What the threads of a partition share.
@@ -48,7 +49,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) traces: Traces,
-    pub(crate) store: Store,
+    pub(crate) store: shelf::Shelf,
+    pub(crate) space: Space,
     pub(crate) holds: export::BackupHolds,
 }
 
@@ -58,8 +60,9 @@ pub(crate) fn start(
     directory: PathBuf,
     (settings, checkpoint_bytes): (Settings, u64),
     (sessions, hub, metrics, traces): (Sessions, Arc<Hub>, Arc<Metrics>, Traces),
+    space: Space,
 ) -> Result<Partition, NodeError> {
-    let store = Store::open(StoreOptions::new(directory.join("store")))?;
+    let store = shelf::Shelf::open(&directory)?;
     let journal = FileJournal::new(FileOptions::new(directory.join("journal")));
     let shared = Shared {
         settings,
@@ -69,6 +72,7 @@ pub(crate) fn start(
         metrics,
         traces,
         store,
+        space,
         holds: export::BackupHolds::default(),
     };
     driver::start(shared, journal)

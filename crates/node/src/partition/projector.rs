@@ -5,8 +5,8 @@
 //! reads asks for a flush first. Everything is idempotent, because a restart replays the journal
 //! from the last checkpoint.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use unisono_model::name::Name;
 use unisono_store::{Batch, Checkpoint, EntityKind, Store, StoreError};
 
 use super::batch::RunEvent;
+use super::shelf::Shelf;
 
 /// How long writes are collected.
 const COLLECT: Duration = Duration::from_millis(100);
@@ -60,6 +61,8 @@ pub(crate) enum Projection {
     Log(Box<LogPiece>),
     /// Write everything now, then say so.
     Flush(oneshot::Sender<()>),
+    /// The store on the shelf is a new one.
+    Resume,
     Stop,
 }
 
@@ -68,9 +71,17 @@ pub(crate) enum Projection {
 pub(crate) struct ProjectorHandle {
     sender: Sender<Projection>,
     projected: Arc<AtomicU64>,
+    /// Since when the store writes.
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 impl ProjectorHandle {
+    /// For how long the store has been writing without an end.
+    pub(crate) fn busy_for(&self) -> Option<Duration> {
+        let busy = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.map(|since| since.elapsed())
+    }
+
     /// Tells the projector; waits while it is too far behind.
     pub(crate) fn send(&self, projection: Projection) {
         // A projector that has failed ends the node by itself.
@@ -106,40 +117,70 @@ pub(crate) fn channel() -> (ProjectorHandle, Receiver<Projection>) {
     let handle = ProjectorHandle {
         sender,
         projected: Arc::new(AtomicU64::new(0)),
+        busy: Arc::default(),
     };
     (handle, receiver)
 }
 
-/// Runs until told to stop. `on_checkpoint` hears of every durable checkpoint.
+/// Why the store could not be written.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreFailure {
+    pub(crate) reason: String,
+    /// Whether the disk had no room, as far as the store can tell.
+    pub(crate) is_disk_full: bool,
+}
+
+impl From<StoreError> for StoreFailure {
+    fn from(error: StoreError) -> Self {
+        Self {
+            is_disk_full: error.is_disk_full(),
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// Runs until told to stop. The first function hears of every durable checkpoint. The second one hears when the store fails:
+/// from then on nothing is written until the store on the shelf is a new one, and the journal is projected again.
 pub(crate) fn run(
-    store: Store,
+    shelf: &Shelf,
     handle: &ProjectorHandle,
     receiver: &Receiver<Projection>,
-    on_checkpoint: impl Fn(Position, Revision),
-) -> Result<(), StoreError> {
-    let mut projector = Projector {
-        collected: Collected::default(),
-        store,
-        projected: Arc::clone(&handle.projected),
-    };
+    on_checkpoint: &dyn Fn(Position, Revision),
+    on_failure: &dyn Fn(StoreFailure),
+) {
     loop {
-        let next = match projector.collected.since {
-            None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(since) => receiver.recv_deadline(since + COLLECT),
+        let failed = match shelf.get() {
+            Ok(store) => {
+                let projector = Projector {
+                    collected: Collected::default(),
+                    store,
+                    projected: Arc::clone(&handle.projected),
+                    busy: Arc::clone(&handle.busy),
+                };
+                projector.run(receiver, on_checkpoint).map_err(StoreFailure::from)
+            }
+            Err(unavailable) => Err(StoreFailure {
+                reason: unavailable.to_string(),
+                is_disk_full: false,
+            }),
         };
-        match next {
-            Ok(Projection::Durable(durable)) => {
-                if let Some((position, revision)) = projector.durable(*durable)? {
-                    on_checkpoint(position, revision);
-                }
-            }
-            Ok(Projection::Log(piece)) => projector.collected.log(*piece),
-            Ok(Projection::Flush(done)) => {
-                projector.flush()?;
-                let _ = done.send(());
-            }
-            Err(RecvTimeoutError::Timeout) => projector.flush()?,
-            Ok(Projection::Stop) | Err(RecvTimeoutError::Disconnected) => return projector.flush(),
+        match failed {
+            Ok(()) => return,
+            Err(failure) => on_failure(failure),
+        }
+        if !resumed(receiver) {
+            return;
+        }
+    }
+}
+
+/// Forgets what it is told until there is a store again; false when it is to stop. What is forgotten is in the journal.
+fn resumed(receiver: &Receiver<Projection>) -> bool {
+    loop {
+        match receiver.recv() {
+            Ok(Projection::Resume) => return true,
+            Ok(Projection::Stop) | Err(_) => return false,
+            Ok(_) => {}
         }
     }
 }
@@ -148,9 +189,38 @@ struct Projector {
     store: Store,
     collected: Collected,
     projected: Arc<AtomicU64>,
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Projector {
+    fn run(
+        mut self,
+        receiver: &Receiver<Projection>,
+        on_checkpoint: &dyn Fn(Position, Revision),
+    ) -> Result<(), StoreError> {
+        loop {
+            let next = match self.collected.since {
+                None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(since) => receiver.recv_deadline(since + COLLECT),
+            };
+            match next {
+                Ok(Projection::Durable(durable)) => {
+                    if let Some((position, revision)) = self.durable(*durable)? {
+                        on_checkpoint(position, revision);
+                    }
+                }
+                Ok(Projection::Log(piece)) => self.collected.log(*piece),
+                Ok(Projection::Flush(done)) => {
+                    self.flush()?;
+                    let _ = done.send(());
+                }
+                Ok(Projection::Resume) => {}
+                Err(RecvTimeoutError::Timeout) => self.flush()?,
+                Ok(Projection::Stop) | Err(RecvTimeoutError::Disconnected) => return self.flush(),
+            }
+        }
+    }
+
     fn durable(&mut self, durable: Durable) -> Result<Option<(Position, Revision)>, StoreError> {
         let checkpoint = durable.checkpoint;
         self.collected.durable(durable);
@@ -172,10 +242,16 @@ impl Projector {
         Ok(Some((position, revision)))
     }
 
+    fn busy_since(&self, since: Option<Instant>) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
         if self.collected.since.take().is_some() {
             let batch = self.collected.take_batch(&self.store);
+            self.busy_since(Some(Instant::now()));
             self.store.commit(batch)?;
+            self.busy_since(None);
         }
         self.projected.fetch_max(self.collected.revision.0, Ordering::Release);
         Ok(())

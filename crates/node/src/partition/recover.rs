@@ -41,7 +41,11 @@ pub(super) async fn recover(
              for an unfinished write: {error}"
         );
     }
-    if let Some(cut) = shared.store.cut_log() {
+    let store = &shared
+        .store
+        .get()
+        .map_err(|error| NodeError::Partition(error.to_string()))?;
+    if let Some(cut) = store.cut_log() {
         tracing::warn!(
             "the store's log cannot be read from byte {} of {} on; what it held of events is made again from the journal, \
              and logs of the last moments may be missing. After a power loss this is normal, otherwise look at the disk",
@@ -51,7 +55,7 @@ pub(super) async fn recover(
     }
     let opened = Instant::now();
     let mut state = State::new(shared.settings);
-    let checkpoint = shared.store.checkpoint()?;
+    let checkpoint = store.checkpoint()?;
     if let Some(checkpoint) = checkpoint {
         if checkpoint.format > CHECKPOINT_FORMAT {
             return Err(NodeError::NewerCheckpoint {
@@ -59,7 +63,7 @@ pub(super) async fn recover(
                 known: CHECKPOINT_FORMAT,
             });
         }
-        load(&shared.store, &mut state)?;
+        load(store, &mut state)?;
         state.loaded(Revision(checkpoint.revision))?;
         projector.found(Revision(checkpoint.revision));
     } else if journal.first_position() > Position::START {
@@ -67,7 +71,7 @@ pub(super) async fn recover(
             first: journal.first_position().get(),
         });
     } else {
-        discard_rows(&shared.store)?;
+        discard_rows(store)?;
     }
     let loaded = Instant::now();
     let covered = checkpoint.map_or(Revision(0), |checkpoint| Revision(checkpoint.revision));

@@ -44,6 +44,19 @@ pub(super) struct Writer {
 /// How long nothing is appended before the journal makes known for good how far it has reached.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
+/// How often an append is tried again for which the disk has no room.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// After this long without room, callers are no longer kept waiting.
+const KEEP_WAITING: Duration = Duration::from_secs(2);
+
+/// A batch that the disk has no room for.
+struct Held {
+    batch: Batch,
+    bytes: Bytes,
+    body: Bytes,
+    since: Instant,
+}
+
 impl Writer {
     /// Runs until told to stop, or until an append fails. Gives the journal back either way.
     pub(super) fn run(
@@ -52,29 +65,22 @@ impl Writer {
         messages: &Receiver<WriterMessage>,
     ) -> (FileJournal, Result<(), AppendError>) {
         let mut settled = true;
+        let mut held: Option<Held> = None;
         loop {
-            let next = match settled {
-                true => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => messages.recv_timeout(SETTLE_AFTER),
+            let next = match (&held, settled) {
+                (Some(_), _) => messages.recv_timeout(TRY_AGAIN),
+                (None, false) => messages.recv_timeout(SETTLE_AFTER),
+                (None, true) => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            let message = match next {
-                Ok(message) => message,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.journal.settle();
-                    settled = true;
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            match message {
-                WriterMessage::Batch(batch) => {
-                    let appended = runtime.block_on(self.append(*batch));
-                    if let Err(error) = appended {
-                        return (self.journal, Err(error));
+            match next {
+                Ok(WriterMessage::Batch(batch)) => {
+                    match runtime.block_on(self.append(*batch)) {
+                        Ok(without_room) => held = without_room,
+                        Err(error) => return (self.journal, Err(error)),
                     }
                     settled = false;
                 }
-                WriterMessage::Trim(position) => {
+                Ok(WriterMessage::Trim(position)) => {
                     let trim = || runtime.block_on(self.journal.trim(position));
                     match self.shared.holds.journal.remove(trim) {
                         Some(Err(error)) => tracing::warn!(
@@ -86,8 +92,19 @@ impl Writer {
                     }
                     self.measure();
                 }
-                WriterMessage::Look(look) => look(&self.journal),
-                WriterMessage::Stop => break,
+                Ok(WriterMessage::Look(look)) => look(&self.journal),
+                Ok(WriterMessage::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if held.is_none() => {
+                    self.journal.settle();
+                    settled = true;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(waiting) = held.take() {
+                match runtime.block_on(self.try_again(waiting)) {
+                    Ok(without_room) => held = without_room,
+                    Err(error) => return (self.journal, Err(error)),
+                }
             }
         }
         (self.journal, Ok(()))
@@ -98,24 +115,50 @@ impl Writer {
         self.shared.metrics.journal_bytes.set(bytes);
     }
 
-    async fn append(&mut self, mut batch: Batch) -> Result<(), AppendError> {
-        let events = batch.events.len();
+    /// Makes a batch durable and passes it on. Gives it back when the disk has no room for it: nothing was written then.
+    async fn append(&mut self, mut batch: Batch) -> Result<Option<Held>, AppendError> {
         let FinishedBatch { bytes, start, body } =
             std::mem::replace(&mut batch.events, BatchWriter::with_capacity(batch.revision, 0)).finish();
         let bytes = Bytes::from(bytes);
         let body = bytes.slice(body..);
-        if events > 0 {
+        self.write(Held {
+            batch,
+            bytes: bytes.slice(start..),
+            body,
+            since: Instant::now(),
+        })
+        .await
+    }
+
+    async fn write(&mut self, batch: Held) -> Result<Option<Held>, AppendError> {
+        if !batch.body.is_empty() {
             let begin = Instant::now();
-            self.position = self.journal.append(self.position, bytes.slice(start..)).await?;
-            let up_to = (self.position, batch.revision);
+            self.position = match self.journal.append(self.position, batch.bytes.clone()).await {
+                Err(AppendError::Full { .. }) => {
+                    self.shared.space.refused();
+                    return Ok(Some(batch));
+                }
+                appended => appended?,
+            };
+            self.shared.space.granted();
+            // Results of agents take room as well, and come without a request.
+            self.shared.space.room();
+            let up_to = (self.position, batch.batch.revision);
             let metrics = &self.shared.metrics;
-            metrics.appended(&batch.tally, bytes.len() - start, begin.elapsed(), up_to);
+            metrics.appended(&batch.batch.tally, batch.bytes.len(), begin.elapsed(), up_to);
             self.measure();
         }
         let _ = self.driver.send(Message::WriterIdle);
-        self.shared.metrics.accepted(&batch.tally);
-        self.pass_on(batch, body);
-        Ok(())
+        self.shared.metrics.accepted(&batch.batch.tally);
+        self.pass_on(batch.batch, batch.body);
+        Ok(None)
+    }
+
+    async fn try_again(&mut self, mut batch: Held) -> Result<Option<Held>, AppendError> {
+        if batch.since.elapsed() >= KEEP_WAITING {
+            batch.batch.let_go();
+        }
+        self.write(batch).await
     }
 
     /// Passes a durable batch on: to the projector, and to the task that lets out what depended on it.
@@ -153,7 +196,7 @@ impl Writer {
     }
 }
 
-/// Starts the projector's thread; its end, good or bad, is told to the driver.
+/// Starts the projector's thread, which tells the driver when the store fails.
 pub(super) fn start_projector(
     shared: &Shared,
     handle: ProjectorHandle,
@@ -161,16 +204,16 @@ pub(super) fn start_projector(
     writer: Sender<WriterMessage>,
     driver: Sender<Message>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let (store, metrics) = (shared.store.clone(), Arc::clone(&shared.metrics));
+    let (shelf, metrics) = (shared.store.clone(), Arc::clone(&shared.metrics));
     std::thread::Builder::new().name("projector".to_owned()).spawn(move || {
-        let trim = |position: Position, revision| {
+        let on_checkpoint = |position: Position, revision| {
             metrics.checkpoint_ends(position, revision);
             let before = Position::new(position.get().saturating_sub(HISTORY_BYTES));
             let _ = writer.send(WriterMessage::Trim(before));
         };
-        let ended = projector::run(store, &handle, &receiver, trim);
-        if let Err(error) = ended {
-            let _ = driver.send(Message::ProjectorFailed(error.to_string()));
-        }
+        let on_failure = |failure| {
+            let _ = driver.send(Message::ProjectorFailed(failure));
+        };
+        projector::run(&shelf, &handle, &receiver, &on_checkpoint, &on_failure);
     })
 }

@@ -9,7 +9,7 @@ use unisono_node::{Node, NodeError, NodeOptions, Settings};
 use unisono_telemetry::logs::LogLevels;
 use unisono_telemetry::trace::Spans;
 
-use crate::cli::{Global, duration, millis, ratio};
+use crate::cli::{Global, duration, millis, ratio, size};
 use crate::failure::Failure;
 use crate::signals::Signals;
 
@@ -37,6 +37,10 @@ pub(crate) struct ServerArgs {
     /// Bytes of events between two checkpoints; the node's default when left out
     #[arg(long, value_name = "BYTES", hide = true)]
     pub(crate) checkpoint_bytes: Option<u64>,
+    /// How much of the disk is kept for work that was accepted: with less, new work is refused [default: 1GiB, or an eighth
+    /// of the disk]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) disk_reserve: Option<u64>,
     /// The fraction of starts without a trace of the caller's that begin one, 0 to 1 [default: 0.01 where spans are
     /// exported, else 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
@@ -89,6 +93,7 @@ impl ServerArgs {
             },
             heartbeat_ms: millis(self.heartbeat),
             checkpoint_bytes: self.checkpoint_bytes.unwrap_or(defaults.checkpoint_bytes),
+            disk_reserve: self.disk_reserve,
             spans: self.telemetry.spans("unisono-server")?,
             trace_sample: self.trace_sample,
             log: Some(log),

@@ -2,6 +2,7 @@
 
 mod agent;
 mod api;
+mod disk;
 mod ports;
 mod random;
 mod server;
@@ -11,6 +12,7 @@ pub(crate) use agent::{AgentProcess, AgentSetup};
 pub(crate) use api::{
     activity, apply, eventually, finished, history, in_state, kinds, request, request_with, wait_for_activity,
 };
+pub(crate) use disk::SmallDisk;
 pub(crate) use ports::free as free_port;
 pub(crate) use random::Random;
 pub(crate) use server::{Server, ServerSetup, terminate};
@@ -26,7 +28,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
+    without_settings(Command::new(env!("CARGO_BIN_EXE_unisono")))
+}
+
+fn without_settings(mut command: Command) -> Command {
     // What the person who runs the tests has set must not reach the program.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("UNISONO_")) {

@@ -8,6 +8,7 @@
 mod backup;
 mod benches;
 mod chaos;
+mod disk_full;
 mod examples;
 mod guides;
 mod harness;

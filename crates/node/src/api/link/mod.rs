@@ -235,12 +235,16 @@ impl Link {
         let patience = Duration::from_millis(self.api.heartbeat_ms.saturating_mul(2));
         let mut frame = first;
         let (mut reason, leaves) = loop {
+            tokio::select! {
+                () = self.ready() => {}
+                () = self.sender.closed() => break ("the server closed the connection".to_owned(), false),
+                () = self.api.stopping.cancelled() => break ("the server shuts down".to_owned(), false),
+            }
             match self.take(agent, frame).await {
                 Some(End::Leaves(reason)) => break (reason, true),
                 Some(End::Misspoken(reason)) => break (self.close(reason), false),
                 None => {}
             }
-            self.ready().await;
             let read = tokio::select! {
                 read = timeout(patience, reader.read()) => read,
                 () = self.sender.closed() => break ("the server closed the connection".to_owned(), false),
@@ -389,6 +393,10 @@ impl Link {
     }
 
     async fn log(&self, line: LogLine) {
+        if self.api.partition.admits_data().is_err() {
+            self.api.metrics.dropped_logs.inc();
+            return;
+        }
         let Some((held, text)) = self.account_for(&line) else {
             return;
         };

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use unisono_client::{Client, ClientOptions};
 
-use super::{AgentSetup, PATIENCE, Site, ports, program, signal};
+use super::{AgentSetup, PATIENCE, Site, SmallDisk, ports, program, signal};
 
 /// How a server is run.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub(crate) struct ServerSetup {
     grace: String,
     checkpoint_bytes: Option<u64>,
     options: Vec<String>,
+    disk: Option<Arc<SmallDisk>>,
 }
 
 impl Default for ServerSetup {
@@ -28,6 +29,7 @@ impl Default for ServerSetup {
             grace: "2s".to_owned(),
             checkpoint_bytes: None,
             options: Vec::new(),
+            disk: None,
         }
     }
 }
@@ -59,15 +61,29 @@ impl ServerSetup {
 
     /// Starts it in a new folder, and waits until it listens.
     pub(crate) fn start(self) -> Server {
-        let mut server = Server {
-            site: Arc::new(Site::new()),
-            folder: "data".to_owned(),
+        let mut server = self.at(Site::new(), "data");
+        server.restart();
+        server
+    }
+
+    /// The same with its data on a small disk; none where there can be none.
+    pub(crate) fn start_on_small_disk(mut self, mebibytes: u32) -> Option<(Server, Arc<SmallDisk>)> {
+        let site = Site::new();
+        let disk = Arc::new(SmallDisk::mount(&site.path("disk"), mebibytes)?);
+        self.disk = Some(Arc::clone(&disk));
+        let mut server = self.at(site, "disk/data");
+        server.restart();
+        Some((server, disk))
+    }
+
+    fn at(self, site: Site, folder: &str) -> Server {
+        Server {
+            site: Arc::new(site),
+            folder: folder.to_owned(),
             port: ports::free(),
             setup: self,
             child: None,
-        };
-        server.restart();
-        server
+        }
     }
 }
 
@@ -142,6 +158,12 @@ impl Server {
         self.site.path(&self.folder)
     }
 
+    /// The program under test where it sees the data directory.
+    pub(crate) fn program(&self) -> Command {
+        let disk = self.setup.disk.as_ref();
+        disk.map_or_else(program, |disk| disk.program())
+    }
+
     /// A client of the default namespace.
     pub(crate) fn client(&self) -> Client {
         self.client_of("default")
@@ -172,7 +194,7 @@ impl Server {
     /// Starts it again, and waits for nothing. What it prints first comes through the channel.
     pub(crate) fn launch(&mut self) -> mpsc::Receiver<String> {
         assert!(self.child.is_none(), "the server runs already");
-        let mut command = program();
+        let mut command = self.program();
         command
             .arg("server")
             .arg("--data")

@@ -1,0 +1,54 @@
+//! The store's place: a store that failed can be opened again while the node goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use unisono_store::{Store, StoreError, StoreOptions};
+
+use super::handle::Unavailable;
+
+/// For how long whoever still reads the old store may keep it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where everybody finds the store. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shelf {
+    directory: PathBuf,
+    store: Arc<ArcSwapOption<Store>>,
+}
+
+impl Shelf {
+    /// Opens the store of a data directory.
+    pub(super) fn open(data: &Path) -> Result<Self, StoreError> {
+        let directory = data.join("store");
+        let store = Store::open(StoreOptions::new(directory.clone()))?;
+        Ok(Self {
+            directory,
+            store: Arc::new(ArcSwapOption::from_pointee(store)),
+        })
+    }
+
+    /// The store, not to be kept for longer than a request takes.
+    pub(crate) fn get(&self) -> Result<Store, Unavailable> {
+        let store = self.store.load_full();
+        store.map(|store| Store::clone(&store)).ok_or(Unavailable::Reopening)
+    }
+
+    /// Opens the store again, when nobody uses the old one any more.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
+        self.store.store(None);
+        let begin = Instant::now();
+        let store = loop {
+            match Store::open(StoreOptions::new(self.directory.clone())) {
+                Err(StoreError::Locked { .. }) if begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                opened => break opened?,
+            }
+        };
+        self.store.store(Some(Arc::new(store)));
+        Ok(())
+    }
+}
