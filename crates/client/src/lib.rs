@@ -28,6 +28,7 @@ mod keeper;
 mod leases;
 mod query;
 mod request;
+mod retention;
 mod sse;
 mod values;
 mod watch;

@@ -52,6 +52,7 @@ impl Sum {
             Entity::Heard(key) => (7, key),
             Entity::Notes(key) => (8, key),
             Entity::Freezes(key) => (9, key),
+            Entity::Retention(key) => (40, key),
         };
         let mut named = Vec::with_capacity(row.len() + 9);
         named.push(kind);
@@ -88,7 +89,7 @@ impl State {
             };
             sum.add(entity, &row);
         }
-        for (entity, row) in self.leases.rows() {
+        for (entity, row) in self.leases.rows().chain(self.retention.rows()) {
             sum.add(entity, &row);
         }
         // Only what it says of deadlines and tokens: when the row was written is no part of the state.

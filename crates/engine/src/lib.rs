@@ -13,6 +13,7 @@ pub mod hash;
 pub mod lease;
 pub mod orchestration;
 pub mod payload;
+pub mod retention;
 pub mod rollout;
 pub mod snapshot;
 mod timer;
@@ -43,6 +44,7 @@ use orchestration::{
     AttemptEnded, Incomplete, Listed, OrchestrationCommand, OrchestrationEvent, Phase, RetryPolicy, Run, RunKey, Runs,
     Task,
 };
+use retention::{Retention, RetentionCommand, RetentionEvent};
 use rollout::{RolloutCommand, RolloutEvent, RolloutRejection, RolloutReply, Rollouts};
 use snapshot::{Entity, LoadError};
 use value::{Await, AwaitId, Awaited, Future, ValueCommand, ValueCounts, ValueEvent, ValueRejection, Values, Written};
@@ -85,6 +87,8 @@ pub enum Command {
     Lease(LeaseCommand),
     /// About rollouts.
     Rollout(RolloutCommand),
+    /// About what is kept of runs that have ended.
+    Retention(RetentionCommand),
     /// Time has passed.
     Tick,
 }
@@ -110,6 +114,9 @@ pub enum Event {
     /// About an entity, its targets and its rollouts.
     #[n(3)]
     Rollout(#[n(0)] RolloutEvent),
+    /// About what is kept of runs that have ended.
+    #[n(6)]
+    Retention(#[n(0)] RetentionEvent),
 }
 
 impl Event {
@@ -236,6 +243,18 @@ pub enum Rejection {
         /// Which id.
         id: Name,
     },
+    /// The run has not ended.
+    #[error("orchestration \"{id}\" has not ended")]
+    StillOpen {
+        /// Which id.
+        id: Name,
+    },
+    /// There is no such namespace.
+    #[error("there is no namespace \"{namespace}\"")]
+    NamespaceNotFound {
+        /// Which.
+        namespace: Name,
+    },
     /// The run has no such activity.
     #[error("orchestration \"{id}\" has no activity \"{activity}\"")]
     ActivityNotFound {
@@ -308,6 +327,15 @@ pub enum Effect {
     },
     /// A run has ended and left the engine.
     Ended(Arc<Run>),
+    /// Nothing is kept of these runs any more.
+    Deleted {
+        /// Where.
+        namespace: Name,
+        /// Which.
+        runs: Vec<RunKey>,
+        /// Whether a rule said so; otherwise somebody asked for it.
+        by_rule: bool,
+    },
     /// An attempt of a traced run is over.
     AttemptEnded(Box<AttemptEnded>),
     /// Definitions are these now.
@@ -340,6 +368,17 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// The runs that were deleted, and their namespaces.
+    pub fn deleted(&self) -> impl Iterator<Item = (&Name, RunKey)> {
+        let (namespace, runs) = match self {
+            Self::Deleted { namespace, runs, .. } => (Some(namespace), runs.as_slice()),
+            _ => (None, [].as_slice()),
+        };
+        namespace
+            .into_iter()
+            .flat_map(move |namespace| runs.iter().map(move |run| (namespace, *run)))
+    }
+
     /// The run that has ended.
     #[must_use]
     pub fn ended(&self) -> Option<&Arc<Run>> {
@@ -379,6 +418,7 @@ pub struct State {
     leases: Leases,
     marks: Marks,
     rollouts: Rollouts,
+    retention: Retention,
     /// Definitions, agents, leases and locks that changed since the last checkpoint began.
     dirty: BTreeSet<Entity>,
     /// Runs that are being loaded.
@@ -427,6 +467,7 @@ impl State {
                 events.extend(decided.into_iter().map(Event::Rollout));
                 Ok(Reply::Rollout(reply))
             }
+            Command::Retention(command) => retention::decide(self, command, events),
             Command::Tick => {
                 timer::decide(self, at, events);
                 orchestration::leave_out_after_end(events);
@@ -530,6 +571,12 @@ impl State {
                 effects,
             ),
             Event::Rollout(event) => rollout::evolve(&mut self.rollouts, (revision, at), event, effects),
+            Event::Retention(event) => retention::evolve(
+                (&mut self.retention, &mut self.runs, &mut self.dirty),
+                revision,
+                event,
+                effects,
+            ),
         }
     }
 
@@ -605,6 +652,12 @@ impl State {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// The rules for what is kept of runs that have ended.
+    #[must_use]
+    pub fn retention(&self) -> &Retention {
+        &self.retention
     }
 
     /// The entities with their targets and rollouts.

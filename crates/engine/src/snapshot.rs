@@ -50,6 +50,8 @@ pub enum Entity {
     Notes(u64),
     /// Freezes that concern more than one entity.
     Freezes(u64),
+    /// What the rules of a namespace say of how long runs are kept.
+    Retention(u64),
 }
 
 impl From<RolloutEntity> for Entity {
@@ -274,6 +276,7 @@ impl State {
             Entity::Future(key) => self.values.future_row(Revision(key)),
             Entity::Lease(key) => self.leases.lease_row(Revision(key)),
             Entity::Lock(key) => self.leases.lock_row(Revision(key)),
+            Entity::Retention(key) => self.retention.row(key),
             Entity::Marks => Some(bytes(&MarksRow {
                 key: 0,
                 revision: self.revision.0,
@@ -339,6 +342,7 @@ impl State {
                 let older = self.leases.load_lock(row)?;
                 self.dirty.extend(older);
             }
+            Entity::Retention(_) => self.retention.load(row)?,
             Entity::Marks => self.load_marks(&minicbor::decode(row)?),
             _ => {}
         }

@@ -14,6 +14,7 @@ pub mod path;
 pub mod plan;
 pub mod problem;
 pub mod protocol;
+pub mod retention;
 pub mod rollout;
 pub mod schema;
 mod states;

@@ -44,7 +44,11 @@ impl Told {
         match event {
             Event::Value(event) => event.is_change(),
             Event::Lease(event) => event.lock().is_some(),
-            Event::Definition(_) | Event::Orchestration(_) | Event::Agent(_) | Event::Rollout(_) => false,
+            Event::Definition(_)
+            | Event::Orchestration(_)
+            | Event::Agent(_)
+            | Event::Rollout(_)
+            | Event::Retention(_) => false,
         }
     }
 }

@@ -14,6 +14,7 @@ mod limits;
 mod metrics;
 mod partition;
 pub mod replay;
+mod retention;
 mod sessions;
 mod space;
 mod trace;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 pub use unisono_engine::Settings;
 pub use unisono_engine::orchestration::RetryPolicy;
@@ -60,6 +61,8 @@ pub struct NodeOptions {
     pub checkpoint_bytes: u64,
     /// Bytes of the disk that new work does not get; 1 GiB or an eighth of the disk, whichever is less, when left out.
     pub disk_reserve: Option<u64>,
+    /// How often it is looked for orchestrations that ended long enough ago to be deleted.
+    pub retention_interval: Duration,
     /// Where spans of traced runs go.
     pub spans: Spans,
     /// The fraction of starts without a trace of the caller's that begin one, from 0 to 1; one in a hundred when it is
@@ -80,6 +83,7 @@ impl NodeOptions {
             heartbeat_ms: 5_000,
             checkpoint_bytes: 32 * 1024 * 1024,
             disk_reserve: None,
+            retention_interval: Duration::from_secs(60),
             spans: Spans::default(),
             trace_sample: None,
             log: None,
@@ -219,6 +223,7 @@ impl Server {
         let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let api = recover(&options).await?;
+        tokio::spawn(retention::run(Arc::clone(&api), options.retention_interval));
         let stopping = api.stopping.clone();
         let router = api::router(api.clone());
         let listener = LimitedListener::new(listener);
@@ -279,6 +284,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.settings.agent_grace_ms,
         stopping: CancellationToken::new(),
+        retention_changed: Notify::new(),
         data_directory: options.data_directory.clone().into(),
     }))
 }

@@ -312,7 +312,7 @@ fn knows(state: &State, later: &Recorded) -> bool {
         Event::Orchestration(_) => later.event.run(later.revision).map(|run| (Entity::Run(run.0), run.0)),
         Event::Agent(event) => event.agent().map(|agent| (Entity::Agent(agent), agent)),
         // These are found by what they are about, and may have gone since.
-        Event::Definition(_) | Event::Value(_) | Event::Lease(_) | Event::Rollout(_) => None,
+        Event::Definition(_) | Event::Value(_) | Event::Lease(_) | Event::Rollout(_) | Event::Retention(_) => None,
     };
     entity.is_none_or(|(entity, key)| Revision(key) > state.revision || state.row(entity).is_some())
 }

@@ -1,6 +1,7 @@
 //! What one commit writes, collected in memory.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use unisono_model::Name;
 use unisono_model::api::OrchestrationSummary;
@@ -16,6 +17,7 @@ pub struct Batch {
     pub(crate) summaries: BTreeMap<RunKey, NewSummary>,
     pub(crate) history: BTreeMap<Chunk, Vec<u8>>,
     pub(crate) logs: BTreeMap<[u8; 24], Vec<u8>>,
+    pub(crate) deleted: BTreeMap<RunKey, Name>,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,11 @@ impl Batch {
     /// Whether nothing was put in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entities.is_empty() && self.summaries.is_empty() && self.history.is_empty() && self.logs.is_empty()
+        self.entities.is_empty()
+            && self.summaries.is_empty()
+            && self.history.is_empty()
+            && self.logs.is_empty()
+            && self.deleted.is_empty()
     }
 
     /// Stores the open entity `key`, in place of what was stored of it before.
@@ -65,9 +71,26 @@ impl Batch {
         self.history.insert(chunk, bytes.to_vec());
     }
 
-    /// Stores a piece of the log of one attempt of one activity of `run`; `sequence` orders the pieces.
+    /// Removes everything about `run`, what is stored and what was put in so far. Nothing happens when there is nothing.
+    pub fn delete(&mut self, run: RunKey, namespace: &Name) {
+        self.summaries.remove(&run);
+        remove_range(&mut self.history, Chunk::reaching(run, 0)..=Chunk::last_of(run));
+        let logs = key::log(run, 0, 0, 0)..=key::log(run, u32::MAX, u32::MAX, u64::MAX);
+        remove_range(&mut self.logs, logs);
+        self.deleted.insert(run, namespace.clone());
+    }
+
+    /// Stores a piece of the log of one attempt of one activity of `run`; `sequence` orders the pieces. It is dropped when
+    /// there is no history of the run, which begins before its logs do: then the run was deleted.
     pub fn log(&mut self, run: RunKey, activity: u32, attempt: u32, sequence: u64, bytes: &[u8]) {
         self.logs
             .insert(key::log(run, activity, attempt, sequence), bytes.to_vec());
+    }
+}
+
+fn remove_range<K: Copy + Ord>(map: &mut BTreeMap<K, Vec<u8>>, range: RangeInclusive<K>) {
+    let keys: Vec<K> = map.range(range).map(|(key, _)| *key).collect();
+    for key in keys {
+        map.remove(&key);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use fjall::OwnedWriteBatch;
+use unisono_model::Name;
 
 use crate::batch::NewSummary;
 use crate::index::IndexChanges;
@@ -32,14 +33,21 @@ impl Store {
                 None => writes.remove(&inner.entities, key),
             }
         }
-        let mut changes = IndexChanges::default();
+        let mut changes = Changes::default();
+        for (run, namespace) in &batch.deleted {
+            inner.delete(&mut writes, &mut changes, (*run, namespace))?;
+        }
         for (run, summary) in &batch.summaries {
             inner.write_summary((&mut writes, &mut changes), *run, summary)?;
         }
-        changes.write(inner, &mut writes)?;
-        for (key, bytes) in batch.logs {
-            writes.insert(&inner.logs, key, bytes);
+        changes.index.write(inner, &mut writes)?;
+        for (key, run) in changes.ids {
+            match run {
+                Some(run) => writes.insert(&inner.ids, key, run.0.to_be_bytes()),
+                None => writes.remove(&inner.ids, key),
+            }
         }
+        inner.write_logs(&mut writes, batch.logs, &batch.history)?;
         let reached = inner.write_history(&mut writes, batch.history, *highest)?;
         if reached > *highest {
             writes.insert(&inner.meta, META_HISTORY, reached.to_be_bytes());
@@ -50,11 +58,66 @@ impl Store {
     }
 }
 
+/// Rows that several runs of a commit change, so that each is written once.
+#[derive(Default)]
+struct Changes {
+    index: IndexChanges,
+    /// Whose ids are from now on; nobody's where an id is free.
+    ids: BTreeMap<Vec<u8>, Option<RunKey>>,
+}
+
 impl Inner {
+    /// Removes all rows of a run.
+    fn delete(
+        &self,
+        writes: &mut OwnedWriteBatch,
+        changes: &mut Changes,
+        (run, namespace): (RunKey, &Name),
+    ) -> Result<(), StoreError> {
+        let key = key::run(namespace, key::inverted(run));
+        if let Some(stored) = self.runs.get(&key)? {
+            let row = Row::decode(run, &stored)?;
+            changes.index.replace(namespace, run, (Some(&row), None))?;
+            let id = key::id(namespace, row.id());
+            if self.ids.get(&id)?.as_deref() == Some(&run.0.to_be_bytes()) {
+                changes.ids.insert(id, None);
+            }
+            writes.remove(&self.runs, key);
+        }
+        for keyspace in [&self.history, &self.logs] {
+            for guard in keyspace.prefix(run.0.to_be_bytes()) {
+                writes.remove(keyspace, guard.key()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_logs(
+        &self,
+        writes: &mut OwnedWriteBatch,
+        logs: BTreeMap<[u8; 24], Vec<u8>>,
+        history: &BTreeMap<Chunk, Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let mut known = None;
+        for (key, bytes) in logs {
+            let run = key::run_of_log(&key);
+            if known.is_none_or(|(of, _)| of != run) {
+                let new = history.range(Chunk::reaching(run, 0)..=Chunk::last_of(run)).next();
+                let stored = || self.history.prefix(run.0.to_be_bytes()).next();
+                let is_known = new.is_some() || stored().map(|guard| guard.key()).transpose()?.is_some();
+                known = Some((run, is_known));
+            }
+            if known.is_some_and(|(_, is_known)| is_known) {
+                writes.insert(&self.logs, key, bytes);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a summary, and collects what it changes in the index.
     fn write_summary(
         &self,
-        (writes, changes): (&mut OwnedWriteBatch, &mut IndexChanges),
+        (writes, changes): (&mut OwnedWriteBatch, &mut Changes),
         run: RunKey,
         summary: &NewSummary,
     ) -> Result<(), StoreError> {
@@ -66,10 +129,11 @@ impl Inner {
         let row = Row::decode(run, &summary.row)?;
         let old = stored.as_deref().map(|bytes| Row::decode(run, bytes)).transpose()?;
         if old.is_none() {
-            let id = key::id(&summary.namespace, row.id());
-            writes.insert(&self.ids, id, run.0.to_be_bytes());
+            changes.ids.insert(key::id(&summary.namespace, row.id()), Some(run));
         }
-        changes.replace(&summary.namespace, run, (old.as_ref(), Some(&row)))?;
+        changes
+            .index
+            .replace(&summary.namespace, run, (old.as_ref(), Some(&row)))?;
         writes.insert(&self.runs, key, summary.row.as_slice());
         Ok(())
     }

@@ -67,11 +67,13 @@ pub enum EntityKind {
     Notes,
     /// Freezes that concern more than one entity.
     Freezes,
+    /// For how long runs of a namespace are kept.
+    Retention,
 }
 
 impl EntityKind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Run,
         Self::Definition,
         Self::Agent,
@@ -87,6 +89,7 @@ impl EntityKind {
         Self::Heard,
         Self::Notes,
         Self::Freezes,
+        Self::Retention,
     ];
 
     fn code(self) -> u8 {
@@ -106,6 +109,7 @@ impl EntityKind {
             Self::Heard => 7,
             Self::Notes => 8,
             Self::Freezes => 9,
+            Self::Retention => 40,
         }
     }
 
@@ -260,6 +264,12 @@ pub(crate) fn log(run: RunKey, activity: u32, attempt: u32, sequence: u64) -> [u
     bytes[12..16].copy_from_slice(&attempt.to_be_bytes());
     bytes[16..].copy_from_slice(&sequence.to_be_bytes());
     bytes
+}
+
+/// The run of a log record.
+pub(crate) fn run_of_log(key: &[u8; 24]) -> RunKey {
+    let (run, _) = key.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    RunKey(u64::from_be_bytes(*run))
 }
 
 /// The activity, the attempt and the sequence of a log record.

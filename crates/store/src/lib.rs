@@ -22,6 +22,7 @@ mod index;
 mod integrity;
 mod key;
 mod list;
+mod oldest;
 mod read;
 mod row;
 mod search;

@@ -34,6 +34,13 @@ pub(crate) struct Span {
     pub(crate) oldest: u64,
 }
 
+impl Span {
+    /// The newest and the oldest run, as block and place.
+    pub(crate) fn ends(self) -> [(Block, u16); 2] {
+        [self.newest, self.oldest].map(|inverted| Block::of(RunKey(!inverted)))
+    }
+}
+
 impl<'a> Search<'a> {
     pub(crate) fn new(store: &'a Store, namespace: &'a Name, filter: &'a RunFilter) -> Self {
         Self {
@@ -125,7 +132,7 @@ impl<'a> Search<'a> {
         }))
     }
 
-    fn summary(&self, run: RunKey) -> Result<Option<Stored>, StoreError> {
+    pub(crate) fn summary(&self, run: RunKey) -> Result<Option<Stored>, StoreError> {
         let inverted = key::inverted(run);
         let bytes = self
             .snapshot
@@ -140,7 +147,7 @@ impl<'a> Search<'a> {
 
     /// The blocks of a span in which runs may match.
     pub(crate) fn blocks(&self, span: Span) -> Result<Blocks<'_>, StoreError> {
-        let [newest, oldest] = [span.newest, span.oldest].map(|inverted| Block::of(RunKey(!inverted)));
+        let [newest, oldest] = span.ends();
         let mut conditions = self.filter.conditions();
         if conditions.is_empty() {
             let any = |state: &OrchestrationState| !self.filter.ended().is_limited() || state.is_terminal();
@@ -190,6 +197,42 @@ impl<'a> Search<'a> {
         Ok(best.0)
     }
 
+    /// The blocks in which runs of a span are posted under a digest, newest first.
+    pub(crate) fn of_digest(&self, digest: u64, span: Span) -> Iter {
+        let [(newest, _), (oldest, _)] = span.ends();
+        let range = key::posting(self.namespace, digest, newest)..=key::posting(self.namespace, digest, oldest);
+        self.snapshot.range(&self.store.postings, range)
+    }
+
+    /// Keeps of some runs of a block those that fulfil these conditions, ended when they should, and lie between two runs.
+    pub(crate) fn narrow(
+        &self,
+        (block, runs): (Block, &mut RunSet),
+        conditions: &[Vec<u64>],
+        [newest, oldest]: [(Block, u16); 2],
+    ) -> Result<(), StoreError> {
+        if block == newest.0 || block == oldest.0 {
+            let first = if block == oldest.0 { oldest.1 } else { 0 };
+            let last = if block == newest.0 { newest.1 } else { LAST_PLACE };
+            runs.keep(&RunSet::between(first, last));
+        }
+        for digests in conditions {
+            if runs.is_empty() {
+                break;
+            }
+            runs.keep(&self.posted(digests, block)?);
+        }
+        let ended = self.filter.ended();
+        if ended.is_limited() && !runs.is_empty() {
+            let key = key::ended(self.namespace, block);
+            match self.snapshot.get(&self.store.ended, key)? {
+                Some(bytes) => runs.keep(&Ends::within(&bytes, ended)?),
+                None => *runs = RunSet::empty(),
+            }
+        }
+        Ok(())
+    }
+
     /// The runs of a block that are posted under one of these digests.
     fn posted(&self, digests: &[u64], block: Block) -> Result<RunSet, StoreError> {
         let mut runs = RunSet::empty();
@@ -221,29 +264,8 @@ impl Blocks<'_> {
         if block < self.oldest.0 {
             return Ok(None);
         }
-        if block == self.newest.0 || block == self.oldest.0 {
-            let first = if block == self.oldest.0 { self.oldest.1 } else { 0 };
-            let last = if block == self.newest.0 {
-                self.newest.1
-            } else {
-                LAST_PLACE
-            };
-            runs.keep(&RunSet::between(first, last));
-        }
-        for digests in &self.others {
-            if runs.is_empty() {
-                break;
-            }
-            runs.keep(&self.search.posted(digests, block)?);
-        }
-        let ended = self.search.filter.ended();
-        if ended.is_limited() && !runs.is_empty() {
-            let key = key::ended(self.search.namespace, block);
-            match self.search.snapshot.get(&self.search.store.ended, key)? {
-                Some(bytes) => runs.keep(&Ends::within(&bytes, ended)?),
-                None => runs = RunSet::empty(),
-            }
-        }
+        self.search
+            .narrow((block, &mut runs), &self.others, [self.newest, self.oldest])?;
         Ok(Some((block, runs)))
     }
 }

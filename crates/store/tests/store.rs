@@ -152,6 +152,9 @@ fn logs_are_told_apart_by_activity_and_attempt() {
         batch.log(RunKey(1), activity, attempt, sequence, b"text");
     }
     batch.log(RunKey(2), 0, 1, 0, b"of another run");
+    for run in [1, 2] {
+        batch.history(RunKey(run), run, run, b"its start");
+    }
     store.commit(batch).unwrap();
     let logs = |activity, attempt| {
         let records = store.logs(RunKey(1), activity, attempt).unwrap().map(Result::unwrap);

@@ -10,7 +10,7 @@ use unisono_model::trace::TraceContext;
 use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs};
 use crate::commands::{
     act, agent, apply, backup, count, delete, demo, dev, get, history, journal, list, lock, log_level, logs, restore,
-    server, start, steal, value, watch,
+    retention, server, start, steal, value, watch,
 };
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
@@ -100,7 +100,7 @@ pub(crate) enum Command {
     Agent(agent::AgentArgs),
     /// Apply definitions: all of them, or none
     Apply(apply::ApplyArgs),
-    /// Delete a definition
+    /// Delete a definition, or what is kept of orchestrations that have ended
     Delete(delete::DeleteArgs),
     /// Start an orchestration
     Start(start::StartArgs),
@@ -126,6 +126,8 @@ pub(crate) enum Command {
     Value(value::ValueArgs),
     /// Run a command under a lock
     Lock(lock::LockArgs),
+    /// Show or change for how long orchestrations are kept after they have ended
+    Retention(retention::RetentionArgs),
     /// Take a lock by force from who holds it
     Steal(steal::StealArgs),
     /// Show or change what a running server logs
@@ -247,11 +249,15 @@ fn actor() -> String {
     format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
-/// Reads a time such as `500ms`, `15s`, `2m` or `1h 30m`: longer than nothing, and up to ten years.
+/// Reads a time such as `500ms`, `15s`, `1h 30m` or `30d` (of 24 hours each): longer than nothing, and up to ten years.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    const FIX: &str = "give a time such as 500ms, 15s, 2m or 1h30m";
+    const FIX: &str = "give a time such as 500ms, 15s, 1h30m or 30d";
     const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
-    let signed: jiff::SignedDuration = text.parse().map_err(|_| format!("this is no time; {FIX}"))?;
+    let span: jiff::Span = text.parse().map_err(|_| format!("this is no time; {FIX}"))?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let signed = span
+        .to_duration(days)
+        .map_err(|_| format!("it has units longer than weeks; {FIX}"))?;
     match Duration::try_from(signed) {
         Ok(Duration::ZERO) | Err(_) => Err(format!("it must be longer than nothing; {FIX}")),
         Ok(time) if time > LONGEST => Err(format!("it is longer than ten years; {FIX}")),
@@ -311,7 +317,7 @@ mod tests {
     fn what_is_no_duration_is_refused_with_an_example() {
         for bad in ["", "15", "0s", "-3s", "3 ago", "soon", "1ns", "99999999h"] {
             let error = duration(bad).unwrap_err();
-            assert!(error.contains("500ms, 15s, 2m or 1h30m"), "{bad}: {error}");
+            assert!(error.contains("500ms, 15s, 1h30m or 30d"), "{bad}: {error}");
         }
     }
 

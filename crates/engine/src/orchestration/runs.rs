@@ -38,6 +38,7 @@ impl Listed {
 /// A run that ended recently enough that the store may not show it yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
+    key: RunKey,
     pub(crate) digest: Option<(u64, u64)>,
     pub(crate) version: u32,
 }
@@ -49,7 +50,7 @@ pub struct Runs {
     /// The open runs by namespace and id. An entry is the hash of these two and the run, which has both.
     ids: HashTable<(u64, RunKey)>,
     ended: FxHashMap<(Name, Name), Ended>,
-    ended_order: VecDeque<((Name, Name), Revision)>,
+    ended_order: VecDeque<((Name, Name), RunKey, Revision)>,
     /// Every run that ended up to here and is not in `ended` has been forgotten.
     pub(crate) forgotten_up_to: Revision,
     /// Counts the checkpoints that have begun, from 1.
@@ -237,6 +238,14 @@ impl Runs {
         self.ended.get(&(namespace.clone(), id.clone()))
     }
 
+    /// An id is free once nothing is kept of the run that had it. It may have been used again since.
+    pub(crate) fn forget_end(&mut self, namespace: &Name, id: &Name, key: RunKey) {
+        let id = (namespace.clone(), id.clone());
+        if self.ended.get(&id).is_some_and(|ended| ended.key == key) {
+            self.ended.remove(&id);
+        }
+    }
+
     pub(crate) fn insert(&mut self, run: Box<Run>) {
         let (key, hash) = (run.key, hash(&run.namespace, &run.id));
         let same = |entry: &(u64, RunKey)| self.is(*entry, hash, (&run.namespace, &run.id));
@@ -267,15 +276,16 @@ impl Runs {
         }
         let id = (run.namespace.clone(), run.id.clone());
         let ended = Ended {
+            key,
             digest: run.origin.digest,
             version: run.definition.version,
         };
         self.ended.insert(id.clone(), ended);
-        self.ended_order.push_back((id, revision));
+        self.ended_order.push_back((id, key, revision));
         if self.ended_order.len() > REMEMBERED
-            && let Some((oldest, at)) = self.ended_order.pop_front()
+            && let Some(((namespace, id), key, at)) = self.ended_order.pop_front()
         {
-            self.ended.remove(&oldest);
+            self.forget_end(&namespace, &id, key);
             self.forgotten_up_to = at;
         }
         Some(run)

@@ -15,6 +15,7 @@ use unisono_engine::definition::{DefinitionCommand, DefinitionEvent};
 use unisono_engine::lease::{LeaseCommand, LeaseEvent, LockAddress, Mode};
 use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent as E, Report, history_entry};
 use unisono_engine::payload::Patch;
+use unisono_engine::retention::{DeletedRun, RetentionCommand, RetentionEvent, Rule};
 use unisono_engine::rollout::{Decision as D, Fleet, RolloutEvent, TargetFilter};
 use unisono_engine::value::{Data, Fence, Operation, ValueCommand, ValueEvent, Write};
 use unisono_engine::{Command, Effect, Event, Settings, State, archived_view};
@@ -25,10 +26,11 @@ use crate::documents::{activity, failure, name, orchestration, payload, set, spa
 use crate::sim::{Sim, start};
 
 /// The hash of the state that each golden journal leads to. It changes when rows are written differently, and only then.
-const HASHES: [&str; 3] = [
+const HASHES: [&str; 4] = [
     "22b0918c3bb7e02f43f78bd320f70fd1",
     "87fe6b6b0d970eca382965ef56bbda14",
     "f70187ca3cea50f43ec4aa9feb141aef",
+    "7aaf28b1a863c8d685d32cda7cc79417",
 ];
 
 /// The kinds of events, from the one table that names them. A new variant does not compile until it stands in the table, and
@@ -83,6 +85,10 @@ variants! {
     Event::Lease(LeaseEvent::Stolen { .. }) => "lock stolen",
     Event::Lease(LeaseEvent::Proclaimed { .. }) => "proclaimed",
     Event::Lease(LeaseEvent::ClockStepped { .. }) => "clock stepped",
+    Event::Retention(RetentionEvent::RuleSet { rule: Some(_), .. }) => "retention set",
+    Event::Retention(RetentionEvent::RuleSet { .. }) => "retention unset",
+    Event::Retention(RetentionEvent::Deleted { rules: Some(_), .. }) => "runs expired",
+    Event::Retention(RetentionEvent::Deleted { .. }) => "run deleted",
     Event::Rollout(RolloutEvent::Created { .. }) => "entity created",
     Event::Rollout(RolloutEvent::Reported { .. }) => "targets reported",
     Event::Rollout(RolloutEvent::Heard { .. }) => "targets heard",
@@ -226,6 +232,11 @@ fn shown(events: &[Recorded]) -> Value {
     if let Some(shared) = shared(&state) {
         shown["shared"] = shared;
     }
+    let rules = state.retention().namespaces();
+    let rules: Vec<_> = rules.map(|(_, rules)| format!("{rules:?}")).collect();
+    if !rules.is_empty() {
+        shown["retention"] = json!(rules);
+    }
     let entities: Vec<Value> = state
         .rollouts()
         .all()
@@ -297,6 +308,7 @@ fn everything() -> Sim {
     open_ends(&mut sim);
     values_and_futures(&mut sim);
     leases_and_locks(&mut sim);
+    retention(&mut sim);
     crate::rollouts::everything::everything(sim)
 }
 
@@ -410,6 +422,46 @@ fn leases_and_locks(sim: &mut Sim) {
         value,
     })
     .unwrap();
+}
+
+fn retention(sim: &mut Sim) {
+    let mut ask = |command| sim.apply(Command::Retention(command)).unwrap();
+    let set = |type_name: Option<&str>, rule| RetentionCommand::SetRule {
+        namespace: space(),
+        type_name: type_name.map(name),
+        rule,
+        actor: Some("ada".to_owned()),
+    };
+    let rule = |max_age_ms, max_count| Some(Rule { max_age_ms, max_count });
+    ask(set(None, rule(Some(86_400_000), None)));
+    ask(set(Some("all"), rule(None, Some(1_000))));
+    ask(set(Some("pair"), rule(Some(1), Some(2))));
+    ask(set(Some("all"), None));
+    let run = |sim: &Sim, id: &str| DeletedRun {
+        run: sim
+            .journal
+            .iter()
+            .flat_map(|batch| read_batch(batch).unwrap())
+            .find_map(|it| {
+                matches!(&it.event, Event::Orchestration(E::Started { id: of, .. }) if of.as_str() == id)
+                    .then_some(it.revision.0)
+            })
+            .unwrap(),
+        id: name(id),
+    };
+    let based_on = sim.state.retention().namespace(&space()).unwrap().revision;
+    let expire = RetentionCommand::Expire {
+        namespace: space(),
+        runs: vec![run(sim, "errored")],
+        based_on,
+    };
+    let delete = RetentionCommand::Delete {
+        namespace: space(),
+        run: run(sim, "cancelled"),
+        actor: "ada".to_owned(),
+    };
+    sim.apply(Command::Retention(expire)).unwrap();
+    sim.apply(Command::Retention(delete)).unwrap();
 }
 
 fn definitions(sim: &mut Sim) {

@@ -133,7 +133,7 @@ impl Model {
             Event::Agent(event) => self.agent(fact, event),
             Event::Orchestration(event) => self.orchestration(fact, event),
             // Rooms with models of their own.
-            Event::Value(_) | Event::Lease(_) | Event::Rollout(_) => {}
+            Event::Value(_) | Event::Lease(_) | Event::Rollout(_) | Event::Retention(_) => {}
         }
     }
 

@@ -12,6 +12,7 @@ use unisono_model::ids::Timestamp;
 
 use super::Api;
 use super::extract::Params;
+use super::now;
 use super::problem::{Answer, ApiError};
 use crate::backup::{TakeError, Taking};
 use crate::metrics::Metrics;
@@ -82,9 +83,4 @@ fn run(taking: Taking, metrics: &Metrics, (created_at, begun): (Timestamp, Insta
             tracing::warn!("a backup was given up after {:?}: {error}", begun.elapsed());
         }
     }
-}
-
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
 }

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use unisono_engine::Event;
-use unisono_engine::orchestration::{ContextBefore, OrchestrationEvent};
+use unisono_engine::orchestration::{ContextBefore, OrchestrationEvent, RunKey};
 use unisono_model::api::{HistoryEntry, Page};
 use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
@@ -14,7 +14,7 @@ use unisono_model::name::Name;
 use super::definitions::{DEFAULT_LIMIT, MOST_LIMIT};
 use super::extract::{Names, Params};
 use super::problem::{Answer, ApiError};
-use super::reads::{Located, events, locate};
+use super::reads::{Located, events, locate, not_found};
 use super::{Api, lines};
 use crate::partition::Unavailable;
 
@@ -47,6 +47,9 @@ pub(super) async fn history(
     }
     let limit = params.limit.unwrap_or(DEFAULT_LIMIT * 5).clamp(1, MOST_LIMIT);
     let mut items = reader.read(&api, limit + 1)?;
+    if !still_there(&api, (&namespace, &id), reader.run.key)? {
+        return Err(not_found(&id));
+    }
     let next_page_token = (items.len() > limit).then(|| {
         items.truncate(limit);
         items.last().map(|last| last.revision.to_string()).unwrap_or_default()
@@ -66,12 +69,7 @@ fn export(api: Api, run: (Name, Name), reader: HistoryReader, left: usize) -> Re
             })
             .await
             .map_err(|error| ApiError::internal(format!("the history could not be read: {error}")))??;
-            let found = api
-                .partition
-                .store()?
-                .run_key(&run.0, &run.1)
-                .map_err(Unavailable::from)?;
-            if found.map(|found| found.0) != Some(key.0) {
+            if !still_there(&api, (&run.0, &run.1), key)? {
                 return Err(ApiError::conflict(
                     "deleted-meanwhile",
                     "the orchestration was deleted meanwhile",
@@ -82,6 +80,16 @@ fn export(api: Api, run: (Name, Name), reader: HistoryReader, left: usize) -> Re
             Ok((entries, more.then_some((reader, left))))
         }
     })
+}
+
+/// Whether what was read of a run is all of it: it may have been deleted meanwhile.
+pub(super) fn still_there(api: &Api, (namespace, id): (&Name, &Name), key: RunKey) -> Answer<bool> {
+    let found = api
+        .partition
+        .store()?
+        .run_key(namespace, id)
+        .map_err(Unavailable::from)?;
+    Ok(found.map(|found| found.0) == Some(key.0))
 }
 
 /// Makes entries of the events of a run, and goes on where it ended.

@@ -14,6 +14,7 @@ mod orchestrations;
 mod problem;
 mod reads;
 mod refusals;
+mod retention;
 mod start;
 mod system;
 mod values;
@@ -24,7 +25,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use unisono_model::limits::MAX_DEFINITION_BYTES;
@@ -39,6 +41,7 @@ use crate::trace::Traces;
 pub(crate) use link::{AgentReader, AgentWriter, LinkClosed, Notes, serve_agent};
 pub(crate) use problem::ApiError;
 pub(crate) use start::start_and_wait;
+pub(crate) use system::now;
 pub(crate) use values::Schemas;
 
 /// What handlers share.
@@ -57,6 +60,8 @@ pub(crate) struct ApiState {
     pub(crate) heartbeat_ms: u64,
     pub(crate) grace_ms: u64,
     pub(crate) stopping: CancellationToken,
+    /// A rule for retention was changed.
+    pub(crate) retention_changed: Notify,
     pub(crate) data_directory: Arc<Path>,
 }
 
@@ -84,7 +89,7 @@ pub(crate) fn router(api: Api) -> Router {
         )
         .route("/orchestrations", get(list::list).post(start::start))
         .route("/orchestration-counts", get(list::count))
-        .route("/orchestrations/{id}", get(reads::get))
+        .route("/orchestrations/{id}", get(reads::get).delete(retention::delete))
         .route("/orchestrations/{id}/history", get(history::history))
         .route("/orchestrations/{id}/logs", get(reads::logs))
         .route("/orchestrations/{id}/cancel", post(orchestrations::cancel))
@@ -95,6 +100,14 @@ pub(crate) fn router(api: Api) -> Router {
         .route(
             "/orchestrations/{id}/activities/{activity}/fail",
             post(orchestrations::fail),
+        )
+        .route(
+            "/retention",
+            get(retention::get).put(retention::set).delete(retention::unset),
+        )
+        .route(
+            "/retention/{type}",
+            put(retention::set_of_type).delete(retention::unset_of_type),
         )
         .route("/values", get(values::list))
         .route(

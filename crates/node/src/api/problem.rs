@@ -232,6 +232,12 @@ impl From<Rejection> for ApiError {
                 .field("id")
                 .help(format!("use another id, or look at it with `unisono get {id}`")),
             Rejection::NotOpen { .. } => Self::not_found("orchestration-not-found", detail).field("id"),
+            Rejection::StillOpen { id } => Self::conflict("orchestration-open", detail).field("id").help(format!(
+                "cancel it first (`unisono cancel {id}`), or wait until it has ended"
+            )),
+            Rejection::NamespaceNotFound { .. } => Self::not_found("namespace-not-found", detail)
+                .field("namespace")
+                .help("a namespace is made by applying a definition in it (`unisono apply -f FILE -n NAMESPACE`)"),
             Rejection::ActivityNotFound { .. } => Self::not_found("activity-not-found", detail)
                 .field("activity")
                 .help("`unisono get ID` lists its activities"),

@@ -14,6 +14,7 @@ use unisono_model::name::Name;
 
 use super::Api;
 use super::extract::{Names, Params, name};
+use super::history::still_there;
 use super::lines::accepts;
 use super::problem::{Answer, ApiError};
 use crate::partition::Unavailable;
@@ -205,6 +206,7 @@ pub(super) async fn logs(
     Params(params): Params<LogParams>,
 ) -> Answer<Json<Page<LogEntry>>> {
     let run = locate(&api, &namespace, &id).await?;
+    let of = id.clone();
     let activity = match params.activity {
         None => None,
         Some(activity) => {
@@ -228,6 +230,9 @@ pub(super) async fn logs(
         let entry = serde_json::from_slice(&record.bytes)
             .map_err(|error| ApiError::internal(format!("a log entry cannot be read: {error}")))?;
         items.push(entry);
+    }
+    if !still_there(&api, (&namespace, &of), run.key)? {
+        return Err(not_found(&of));
     }
     Ok(Json(Page {
         items,

@@ -69,7 +69,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Answer<Response> {
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let millis = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis());

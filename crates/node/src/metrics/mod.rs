@@ -21,7 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
-use unisono_engine::Rejection;
+use unisono_engine::{Effect, Rejection};
 use unisono_journal::Position;
 use unisono_model::api::OrchestrationState;
 use unisono_model::ids::Revision;
@@ -80,6 +80,7 @@ pub(crate) struct Metrics {
     backups: ByWord<2>,
     /// Pieces of attempts' logs that were dropped, since the disk was nearly full.
     pub(crate) dropped_logs: Counter,
+    deleted: ByWord<2>,
     /// What agents send.
     pub(crate) from_agents: Traffic,
     /// What agents are sent.
@@ -195,6 +196,14 @@ impl Metrics {
                 it,
                 ("backups", "Backups, by outcome"),
                 ("outcome", ["complete", "failed"]),
+            ),
+            deleted: by_word(
+                it,
+                (
+                    "orchestrations_deleted",
+                    "Ended orchestrations deleted with everything that was kept of them, by who wanted it: a retention rule, or a request",
+                ),
+                ("by", ["retention", "request"]),
             ),
             from_agents: Traffic {
                 frames: frames_in,
@@ -323,6 +332,17 @@ impl Metrics {
                 .saturating_sub(checkpoint.position),
             events: self.durable.load(Ordering::Relaxed).saturating_sub(checkpoint.revision),
             age_seconds: checkpoint.at.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// What was deleted is durable.
+    pub(crate) fn deleted(&self, effects: &[Effect]) {
+        let [retention, request] = &self.deleted;
+        for effect in effects {
+            if let Effect::Deleted { runs, by_rule, .. } = effect {
+                let counter = if *by_rule { retention } else { request };
+                counter.inc_by(runs.len() as u64);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use unisono_engine::agent::{AgentCommand, AgentEvent};
 use unisono_engine::definition::{DefinitionCommand, DefinitionEvent};
 use unisono_engine::lease::{LeaseCommand, LeaseEvent, LeaseRejection};
 use unisono_engine::orchestration::{OrchestrationCommand, OrchestrationEvent as E};
+use unisono_engine::retention::{RetentionCommand, RetentionEvent};
 use unisono_engine::rollout::{RolloutCommand, RolloutEvent};
 use unisono_engine::value::{Because, ValueCommand, ValueEvent, ValueRejection};
 use unisono_engine::{Command, Event, Rejection};
@@ -52,6 +53,9 @@ words! {
         RolloutReport = "rollout-report",
         RolloutVerb = "rollout-verb",
         RolloutAnswer = "rollout-answer",
+        SetRetention = "set-retention",
+        DeleteRun = "delete-orchestration",
+        ExpireRuns = "expire-orchestrations",
         Tick = "tick",
     }
 }
@@ -106,6 +110,8 @@ words! {
         LockStolen = "lockStolen",
         Proclaimed = "proclaimed",
         ClockStepped = "clockStepped",
+        RetentionSet = "retentionSet",
+        RunsDeleted = "orchestrationsDeleted",
     }
 }
 
@@ -145,6 +151,9 @@ impl CommandKind {
             Command::Rollout(RolloutCommand::Report { .. }) => Self::RolloutReport,
             Command::Rollout(RolloutCommand::Answer { .. } | RolloutCommand::Acknowledge { .. }) => Self::RolloutAnswer,
             Command::Rollout(_) => Self::RolloutVerb,
+            Command::Retention(RetentionCommand::SetRule { .. }) => Self::SetRetention,
+            Command::Retention(RetentionCommand::Delete { .. }) => Self::DeleteRun,
+            Command::Retention(RetentionCommand::Expire { .. }) => Self::ExpireRuns,
             Command::Tick => Self::Tick,
         }
     }
@@ -177,6 +186,8 @@ impl EventKind {
             Event::Value(event) => Self::of_value(event),
             Event::Lease(event) => Self::of_lease(event),
             Event::Rollout(event) => Self::of_rollout(event),
+            Event::Retention(RetentionEvent::RuleSet { .. }) => Self::RetentionSet,
+            Event::Retention(RetentionEvent::Deleted { .. }) => Self::RunsDeleted,
         }
     }
 
@@ -264,6 +275,8 @@ pub(crate) fn refusal(rejection: &Rejection) -> &'static str {
         Rejection::DefinitionInUse { .. } => "definition-in-use",
         Rejection::IdTaken { .. } => "id-taken",
         Rejection::NotOpen { .. } => "orchestration-not-found",
+        Rejection::StillOpen { .. } => "orchestration-open",
+        Rejection::NamespaceNotFound { .. } => "namespace-not-found",
         Rejection::ActivityNotFound { .. } => "activity-not-found",
         Rejection::StaleToken { .. } => "stale-token",
         Rejection::TokenOfAnother { .. } => "token-mismatch",

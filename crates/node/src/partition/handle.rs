@@ -297,6 +297,7 @@ fn goes_on(command: &Command) -> bool {
             Command::Definition(DefinitionCommand::Delete { .. })
                 | Command::Value(ValueCommand::Break { .. } | ValueCommand::Withdraw { .. })
                 | Command::Rollout(_)
+                | Command::Retention(_)
                 | Command::Lease(_)
                 | Command::Agent(_)
                 | Command::Tick

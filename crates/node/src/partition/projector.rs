@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
+use unisono_engine::Effect;
 use unisono_engine::codec::{EventRange, HISTORY_OVERHEAD, push_history};
 use unisono_engine::orchestration::{Listed, Run, RunKey};
 use unisono_engine::snapshot::Entity;
@@ -50,9 +51,17 @@ pub(crate) struct Durable {
     pub(crate) listed: Vec<Listed>,
     /// Runs that have ended.
     pub(crate) ended: Vec<Arc<Run>>,
+    /// Runs that were deleted, and their namespaces.
+    pub(crate) deleted: Vec<(Name, RunKey)>,
     pub(crate) rows: Vec<(Entity, Option<Vec<u8>>)>,
     /// The checkpoint that is complete with these rows, and the position it covers.
     pub(crate) checkpoint: Option<(Position, Revision)>,
+}
+
+/// The runs that were deleted, as the projector is told.
+pub(super) fn deleted(effects: &[Effect]) -> Vec<(Name, RunKey)> {
+    let runs = effects.iter().flat_map(Effect::deleted);
+    runs.map(|(namespace, run)| (namespace.clone(), run)).collect()
 }
 
 /// What the projector is told.
@@ -274,6 +283,7 @@ struct Collected {
     summaries: FxHashMap<RunKey, (Name, OrchestrationSummary)>,
     rows: Vec<(Entity, Option<Vec<u8>>)>,
     logs: Vec<LogPiece>,
+    deleted: Vec<(Name, RunKey)>,
 }
 
 impl Collected {
@@ -289,7 +299,7 @@ impl Collected {
 
     fn durable(&mut self, durable: Durable) {
         self.revision = self.revision.max(durable.revision);
-        if durable.run_events.is_empty() && durable.rows.is_empty() {
+        if durable.run_events.is_empty() && durable.rows.is_empty() && durable.deleted.is_empty() {
             return;
         }
         self.touch(durable.body.len());
@@ -308,6 +318,7 @@ impl Collected {
             .map(|(_, row)| row.as_ref().map_or(16, Vec::len))
             .sum::<usize>();
         self.rows.extend(durable.rows);
+        self.deleted.extend(durable.deleted);
     }
 
     /// Writes a chunk of history for each run.
@@ -351,6 +362,7 @@ impl Collected {
                 Entity::Heard(key) => (EntityKind::Heard, key),
                 Entity::Notes(key) => (EntityKind::Notes, key),
                 Entity::Freezes(key) => (EntityKind::Freezes, key),
+                Entity::Retention(key) => (EntityKind::Retention, key),
             };
             match row {
                 Some(row) => batch.put_entity(kind, key, &row),
@@ -366,6 +378,10 @@ impl Collected {
                 piece.sequence,
                 &entry,
             );
+        }
+        // Nothing happens to a run after it was deleted.
+        for (namespace, run) in self.deleted.drain(..) {
+            batch.delete(store_key(run), &namespace);
         }
         batch
     }

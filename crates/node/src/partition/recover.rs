@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use unisono_engine::codec::{Recorded, read_batch};
 use unisono_engine::snapshot::{Entity, RunReader};
 use unisono_engine::{Effect, State};
@@ -13,7 +14,7 @@ use unisono_store::{EntityKind, Store};
 
 use super::Shared;
 use super::batch::RunEvent;
-use super::projector::{CHECKPOINT_FORMAT, Durable, Projection, ProjectorHandle};
+use super::projector::{CHECKPOINT_FORMAT, Durable, Projection, ProjectorHandle, deleted};
 use crate::error::NodeError;
 use crate::feed::{Feed, Told};
 
@@ -77,7 +78,13 @@ pub(super) async fn recover(
     let covered = checkpoint.map_or(Revision(0), |checkpoint| Revision(checkpoint.revision));
     shared.hub.feed.begins_after(covered);
     let from = checkpoint.map_or(Position::START, |checkpoint| Position::new(checkpoint.position));
-    let replayed = replay(&mut state, journal.batches(from), (projector, &shared.hub.feed))?;
+    let (replayed, deleted) = replay(&mut state, journal.batches(from), (projector, &shared.hub.feed))?;
+    if deleted {
+        // Replaying has put back what was deleted: nobody is served before it is gone again.
+        let (done, flushed) = oneshot::channel();
+        projector.send(Projection::Flush(done));
+        let _ = flushed.await;
+    }
     shared.metrics.recovered((position, state.revision), (from, covered));
     tracing::info!(
         open = state.runs().len(),
@@ -122,6 +129,7 @@ pub(crate) fn load(store: &Store, state: &mut State) -> Result<(), NodeError> {
                 EntityKind::Heard => Entity::Heard(key),
                 EntityKind::Notes => Entity::Notes(key),
                 EntityKind::Freezes => Entity::Freezes(key),
+                EntityKind::Retention => Entity::Retention(key),
                 EntityKind::Run | EntityKind::RunPart | EntityKind::Partition => break,
             };
             state.load(entity, &bytes)?;
@@ -189,8 +197,8 @@ pub(crate) fn follows(last: Revision, recorded: &[Recorded]) -> Result<(), NodeE
 /// Batches that are read before they are folded.
 const READ_AHEAD: usize = 64;
 
-/// Folds the journal's tail, and says how many events it has. A thread of its own reads and decodes it.
-fn replay(state: &mut State, batches: FileBatches, to: (&ProjectorHandle, &Feed)) -> Result<u64, NodeError> {
+/// Folds the journal's tail, and says how many events it has, and whether runs were deleted. A thread of its own reads and decodes it.
+fn replay(state: &mut State, batches: FileBatches, to: (&ProjectorHandle, &Feed)) -> Result<(u64, bool), NodeError> {
     std::thread::scope(|scope| {
         let (decoded, to_fold) = crossbeam_channel::bounded(READ_AHEAD);
         let reading = scope.spawn(move || -> Result<(), NodeError> {
@@ -204,23 +212,23 @@ fn replay(state: &mut State, batches: FileBatches, to: (&ProjectorHandle, &Feed)
             }
             Ok(())
         });
-        let mut replayed = 0;
+        let (mut replayed, mut deleted) = (0, false);
         for (bytes, recorded) in to_fold {
             replayed += recorded.len() as u64;
-            fold(state, (bytes, recorded), to)?;
+            deleted |= fold(state, (bytes, recorded), to)?;
         }
         let panicked = |_| NodeError::Partition("the thread that reads the journal panicked".to_owned());
         reading.join().map_err(panicked)??;
-        Ok(replayed)
+        Ok((replayed, deleted))
     })
 }
 
-/// Folds a batch, and projects it again: the store may have lost what it had of it.
+/// Folds a batch, and projects it again: the store may have lost what it had of it. Says whether runs were deleted.
 fn fold(
     state: &mut State,
     (bytes, recorded): (Bytes, Vec<Recorded>),
     (projector, feed): (&ProjectorHandle, &Feed),
-) -> Result<(), NodeError> {
+) -> Result<bool, NodeError> {
     follows(state.revision, &recorded)?;
     let (mut effects, mut run_events, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for it in recorded {
@@ -239,14 +247,17 @@ fn fold(
         state.evolve(it.revision, it.at, &it.event, &mut effects);
     }
     feed.publish(state.revision, told, &bytes);
+    let deleted = deleted(&effects);
+    let any_deleted = !deleted.is_empty();
     projector.send(Projection::Durable(Box::new(Durable {
         revision: state.revision,
         body: bytes,
         run_events: run_events.into(),
         listed: state.take_listed(),
         ended: effects.iter().filter_map(Effect::ended).cloned().collect(),
+        deleted,
         rows: Vec::new(),
         checkpoint: None,
     })));
-    Ok(())
+    Ok(any_deleted)
 }

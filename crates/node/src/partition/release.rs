@@ -105,7 +105,7 @@ fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, released: Releas
                 shared.traces.ended(&run);
                 ended.push(run);
             }
-            Effect::DefinitionsChanged(_) | Effect::RolloutChanged { .. } => {}
+            Effect::DefinitionsChanged(_) | Effect::RolloutChanged { .. } | Effect::Deleted { .. } => {}
             Effect::Awaited { ids, outcome } => shared.hub.waits.answer(&ids, outcome),
             Effect::TicketEnded { ticket, end } => shared.hub.waits.ticket_ended(ticket, &end),
         }

@@ -12,7 +12,7 @@ use unisono_journal::{AppendError, FileJournal, Journal, Position};
 
 use super::batch::{Batch, CheckpointMark, RunEvent};
 use super::driver::Message;
-use super::projector::{Durable, Projection, ProjectorHandle};
+use super::projector::{Durable, Projection, ProjectorHandle, deleted};
 use super::release::{Released, Releaser};
 use super::{Shared, projector};
 
@@ -164,6 +164,7 @@ impl Writer {
     /// Passes a durable batch on: to the projector, and to the task that lets out what depended on it.
     fn pass_on(&mut self, batch: Batch, body: Bytes) {
         let ended: Vec<Arc<Run>> = batch.effects.iter().filter_map(Effect::ended).cloned().collect();
+        self.shared.metrics.deleted(&batch.effects);
         let checkpoint = match batch.mark {
             CheckpointMark::Begins => {
                 self.shared.metrics.checkpoint_begins();
@@ -182,6 +183,7 @@ impl Writer {
                 run_events: Arc::clone(&run_events),
                 listed: batch.listed,
                 ended,
+                deleted: deleted(&batch.effects),
                 rows: batch.rows,
                 checkpoint,
             })));

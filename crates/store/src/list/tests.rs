@@ -161,6 +161,23 @@ impl Case {
         self.store.commit(batch).unwrap();
     }
 
+    /// Writes all that there is of these runs, and deletes some in the same commit.
+    fn commit_whole(&mut self, writes: &[Write], deleted: &[u64]) {
+        let mut batch = self.store.batch();
+        for (run, summary) in writes {
+            let key = key_of(*run);
+            batch.summary(key, &namespace_of(*run), summary);
+            batch.history(key, key.0, key.0 + run % 3, b"events");
+            batch.log(key, 0, 1, *run, b"log");
+            self.naive.insert(*run, summary.clone());
+        }
+        for run in deleted {
+            batch.delete(key_of(*run), &namespace_of(*run));
+            self.naive.remove(run);
+        }
+        self.store.commit(batch).unwrap();
+    }
+
     fn naive_list(&self, namespace: &Name, filter: &RunFilter) -> Vec<Listed> {
         let matches = |run: u64, summary: &OrchestrationSummary| {
             namespace_of(run) == *namespace
@@ -247,10 +264,18 @@ impl Case {
         Ok(())
     }
 
-    /// Every row of the keyspaces that summaries touch.
+    /// Every row of the keyspaces that have something of runs.
     fn rows(&self) -> Vec<(fjall::Slice, fjall::Slice)> {
         let inner = &self.store.0;
-        let keyspaces = [&inner.runs, &inner.ids, &inner.postings, &inner.ended, &inner.counts];
+        let keyspaces = [
+            &inner.runs,
+            &inner.ids,
+            &inner.postings,
+            &inner.ended,
+            &inner.counts,
+            &inner.history,
+            &inner.logs,
+        ];
         let rows = keyspaces.into_iter().flat_map(|keyspace| keyspace.iter());
         rows.map(|row| row.into_inner().unwrap()).collect()
     }
@@ -294,6 +319,75 @@ proptest! {
         }
         prop_assert_eq!(case.rows(), direct.rows());
     }
+
+    #[test]
+    fn nothing_is_left_of_deleted_runs_and_nothing_of_others_is_touched(
+        batches in vec((vec(write(), 1..20), vec(0_u64..40, 0..8)), 1..6),
+    ) {
+        let mut case = Case::new();
+        for (writes, deleted) in &batches {
+            case.commit_whole(writes, deleted);
+        }
+        let mut direct = Case::new();
+        let last: Vec<_> = case.naive.clone().into_iter().collect();
+        direct.commit_whole(&last, &[]);
+        prop_assert_eq!(case.rows(), direct.rows());
+        // As after a crash: the same again, from the first on.
+        for (writes, deleted) in &batches {
+            case.commit_whole(writes, deleted);
+        }
+        prop_assert_eq!(case.rows(), direct.rows());
+    }
+
+    #[test]
+    fn the_oldest_that_have_ended_are_found(
+        writes in vec(write(), 1..60),
+        before in option::of((-1_i64..11).prop_map(|at| Timestamp(at * 100))),
+        limit in 1_usize..8,
+    ) {
+        let mut case = Case::new();
+        case.commit(&writes);
+        for (namespace, of) in NAMESPACES.map(name).into_iter().flat_map(|it| ["tenant", "tenants"].map(|of| (it.clone(), name(of)))) {
+            let filter = RunFilter { r#type: Some(of.clone()), ended_before: before, ..RunFilter::default() };
+            let mut expected = case.naive_list(&namespace, &filter);
+            expected.retain(|(_, run)| run.state.is_terminal());
+            expected.reverse();
+            expected.truncate(limit);
+            let expected: Vec<_> = expected.into_iter().map(|(key, run)| (key, run.id)).collect();
+            prop_assert_eq!(case.store.oldest_ended(&namespace, &of, before, limit).unwrap(), expected);
+        }
+    }
+}
+
+#[test]
+fn an_id_can_be_used_again_in_the_commit_that_deletes_the_run_which_had_it() {
+    let mut case = Case::new();
+    let (old, mut new) = (
+        summary(1, OrchestrationState::Completed),
+        summary(2, OrchestrationState::Running),
+    );
+    new.1.id = old.1.id.clone();
+    case.commit_whole(std::slice::from_ref(&old), &[]);
+    case.commit_whole(&[new], &[1]);
+    let prod = namespace_of(1);
+    assert_eq!(case.store.run_key(&prod, &old.1.id).unwrap(), Some(key_of(2)));
+    case.commit_whole(&[], &[1]);
+    assert_eq!(
+        case.store.run_key(&prod, &old.1.id).unwrap(),
+        Some(key_of(2)),
+        "it is not the deleted one's any more"
+    );
+}
+
+#[test]
+fn a_log_that_comes_after_its_run_was_deleted_is_dropped() {
+    let mut case = Case::new();
+    case.commit_whole(&[summary(1, OrchestrationState::Completed)], &[]);
+    case.commit_whole(&[], &[1]);
+    let mut batch = case.store.batch();
+    batch.log(key_of(1), 0, 1, 9, b"late");
+    case.store.commit(batch).unwrap();
+    assert_eq!(case.rows(), []);
 }
 
 fn summary(run: u64, state: OrchestrationState) -> Write {

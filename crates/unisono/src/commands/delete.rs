@@ -1,4 +1,4 @@
-//! `unisono delete`: takes a definition away.
+//! `unisono delete`: takes away a definition, or what is kept of orchestrations that have ended.
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -10,35 +10,50 @@ use crate::failure::Failure;
 /// What to delete.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DeleteArgs {
-    /// Which kind of definition
+    /// Which kind
     #[arg(value_enum)]
     kind: Kind,
-    /// Its type
-    #[arg(value_name = "TYPE")]
-    r#type: String,
+    /// The type of a definition, or the id of an orchestration that has ended; several are deleted in this order
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
 }
 
-/// The kinds of definition, as they are called in paths.
+/// The kinds of what can be deleted, as they are called in paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
+    // Summary, history and logs of an orchestration that has ended.
+    Orchestration,
     OrchestrationDefinition,
     ActivityDefinition,
 }
 
-/// Deletes a definition. The server refuses it while something uses it, and says what.
+/// Deletes them one after the other, until the server refuses one: a definition while something uses it, and an
+/// orchestration until it has ended.
 ///
 /// # Errors
-/// [`Failure::Refused`] when it is in use or does not exist.
+/// [`Failure::Refused`] when it is in use, has not ended, or does not exist.
 pub(crate) async fn run(args: DeleteArgs, global: &Global) -> Result<(), Failure> {
-    let (family, words) = match args.kind {
-        Kind::OrchestrationDefinition => (DefinitionFamily::Orchestration, "orchestration definition"),
-        Kind::ActivityDefinition => (DefinitionFamily::Activity, "activity definition"),
-    };
-    global.client()?.delete_definition(family, &args.r#type).await?;
-    let console = global.console();
-    if console.is_json() {
-        return console.json(&json!({ "deleted": args.r#type }));
+    let (client, console) = (global.client()?, global.console());
+    for name in &args.names {
+        let words = match args.kind {
+            Kind::Orchestration => {
+                client.delete_orchestration(name).await?;
+                "orchestration"
+            }
+            Kind::OrchestrationDefinition => {
+                client.delete_definition(DefinitionFamily::Orchestration, name).await?;
+                "orchestration definition"
+            }
+            Kind::ActivityDefinition => {
+                client.delete_definition(DefinitionFamily::Activity, name).await?;
+                "activity definition"
+            }
+        };
+        if console.is_json() {
+            console.json(&json!({ "deleted": name }))?;
+        } else {
+            console.line(format!("deleted {words} {name}"));
+        }
     }
-    console.line(format!("deleted {words} {}", args.r#type));
     Ok(())
 }

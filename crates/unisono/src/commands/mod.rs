@@ -21,6 +21,7 @@ pub(crate) mod logs;
 mod payload;
 pub(crate) mod replay;
 pub(crate) mod restore;
+pub(crate) mod retention;
 pub(crate) mod server;
 pub(crate) mod start;
 pub(crate) mod steal;
@@ -60,6 +61,7 @@ pub(crate) async fn run(cli: Cli, log: LogLevels) -> Result<(), Failure> {
         Command::Logs(args) => logs::run(args, &global).await,
         Command::Value(args) => value::run(args, &global).await,
         Command::Lock(args) => lock::run(args, &global).await,
+        Command::Retention(args) => retention::run(args, &global).await,
         Command::Steal(args) => steal::run(args, &global).await,
         Command::LogLevel(args) => log_level::run(args, &global).await,
         Command::Backup(args) => backup::run(args, &global).await,

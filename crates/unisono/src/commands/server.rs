@@ -41,6 +41,9 @@ pub(crate) struct ServerArgs {
     /// of the disk]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) disk_reserve: Option<u64>,
+    /// How often it is looked for orchestrations that their retention rules let go
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    pub(crate) retention_interval: Duration,
     /// The fraction of starts without a trace of the caller's that begin one, 0 to 1 [default: 0.01 where spans are
     /// exported, else 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
@@ -94,6 +97,7 @@ impl ServerArgs {
             heartbeat_ms: millis(self.heartbeat),
             checkpoint_bytes: self.checkpoint_bytes.unwrap_or(defaults.checkpoint_bytes),
             disk_reserve: self.disk_reserve,
+            retention_interval: self.retention_interval,
             spans: self.telemetry.spans("unisono-server")?,
             trace_sample: self.trace_sample,
             log: Some(log),

@@ -1,6 +1,7 @@
 //! What is asked of a server about orchestrations: their histories, lists of them, and what is kept of them.
 
 mod history;
+mod retention;
 
 use std::process::Output;
 

@@ -8,6 +8,7 @@ mod futures;
 mod large;
 mod leases;
 mod locks;
+mod retention;
 mod starting;
 mod traces;
 mod values;

@@ -1,0 +1,161 @@
+//! Deletes in the background what the retention rules let go of runs that have ended.
+//!
+//! The rules stand in the engine's state, and which runs they let go in the store. So this looks there, some runs at a
+//! time, and asks the engine to delete them, as everybody asks: what was deleted is an event. Half of the time it waits, so
+//! that whoever else writes the store is not held up. Without rules it sleeps until there are some.
+
+use std::time::{Duration, Instant};
+
+use unisono_engine::retention::{DeletedRun, RetentionCommand, Rule};
+use unisono_engine::{Command, Rejection};
+use unisono_model::ids::{Revision, Timestamp};
+use unisono_model::name::Name;
+use unisono_store::{Store, StoreError};
+
+use crate::api::{Api, now};
+use crate::partition::Unavailable;
+
+/// Runs that are deleted at once.
+const AT_ONCE: usize = 512;
+/// The shortest pause after that.
+const PAUSE: Duration = Duration::from_millis(5);
+/// The pause when the partition does not answer.
+const LATER: Duration = Duration::from_secs(2);
+
+/// Runs until the node stops. Looks again after `interval`, and when a rule was changed.
+pub(crate) async fn run(api: Api, interval: Duration) {
+    loop {
+        let next = match expire_all(&api).await {
+            Ok(true) => Some(interval),
+            Ok(false) => None,
+            Err(Stop::Stale) => Some(Duration::ZERO),
+            Err(Stop::Failed(error)) => {
+                tracing::warn!("ended orchestrations cannot be deleted just now: {error}");
+                Some(LATER)
+            }
+        };
+        let pause = async {
+            match next {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = pause => {}
+            () = api.retention_changed.notified() => {}
+            () = api.stopping.cancelled() => return,
+        }
+    }
+}
+
+/// Why a look at all the rules was given up.
+enum Stop {
+    /// The rules have changed.
+    Stale,
+    Failed(String),
+}
+
+impl From<Unavailable> for Stop {
+    fn from(error: Unavailable) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Deletes what the rules let go now; false when there are no rules.
+async fn expire_all(api: &Api) -> Result<bool, Stop> {
+    let all: Vec<_> = api
+        .partition
+        .query(|state| {
+            let rules = state.retention().namespaces();
+            rules
+                .map(|(namespace, rules)| (namespace.clone(), rules.clone()))
+                .collect()
+        })
+        .await?;
+    for (namespace, rules) in &all {
+        api.partition.barrier().await?;
+        let of = namespace.clone();
+        let tallies = look(api, move |store| store.tallies(&of, None)).await?;
+        let mut types: Vec<&Name> = tallies.iter().map(|tally| &tally.r#type).collect();
+        types.dedup();
+        for type_name in types {
+            let rule = rules.of(type_name);
+            if rule != Rule::default() {
+                expire(api, (namespace, type_name), (rule, rules.revision)).await?;
+            }
+        }
+    }
+    Ok(!all.is_empty())
+}
+
+/// Deletes what a rule lets go of the runs of one definition.
+async fn expire(
+    api: &Api,
+    (namespace, type_name): (&Name, &Name),
+    (rule, based_on): (Rule, Revision),
+) -> Result<(), Stop> {
+    let mut deleted = 0;
+    loop {
+        let begin = Instant::now();
+        let (of, which) = (namespace.clone(), type_name.clone());
+        let runs = look(api, move |store| let_go(store, (&of, &which), rule)).await?;
+        if runs.is_empty() || api.stopping.is_cancelled() {
+            break;
+        }
+        deleted += runs.len();
+        let command = RetentionCommand::Expire {
+            namespace: namespace.clone(),
+            runs,
+            based_on,
+        };
+        match api.partition.command(Command::Retention(command)).await? {
+            Ok(_) => {}
+            Err(Rejection::Stale) => return Err(Stop::Stale),
+            Err(rejection) => return Err(Stop::Failed(rejection.to_string())),
+        }
+        // The next look must not find them again.
+        api.partition.barrier().await?;
+        tokio::time::sleep(begin.elapsed().max(PAUSE)).await;
+    }
+    if deleted > 0 {
+        tracing::info!(%namespace, r#type = %type_name, "{deleted} ended orchestrations were deleted by their retention rule");
+    }
+    Ok(())
+}
+
+/// Some of the runs that a rule lets go.
+fn let_go(store: &Store, (namespace, type_name): (&Name, &Name), rule: Rule) -> Result<Vec<DeletedRun>, StoreError> {
+    let mut runs = Vec::new();
+    if let Some(most) = rule.max_count {
+        let tallies = store.tallies(namespace, Some(type_name))?;
+        let ended = tallies.iter().filter(|tally| tally.state.is_terminal());
+        let over = ended.map(|tally| tally.runs).sum::<u64>().saturating_sub(most);
+        let some = usize::try_from(over).unwrap_or(AT_ONCE).min(AT_ONCE);
+        if some > 0 {
+            runs = store.oldest_ended(namespace, type_name, None, some)?;
+        }
+    }
+    if let Some(age) = rule.max_age_ms
+        && runs.is_empty()
+    {
+        let before = now().0.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
+        runs = store.oldest_ended(namespace, type_name, Some(Timestamp(before)), AT_ONCE)?;
+    }
+    Ok(runs
+        .into_iter()
+        .map(|(key, id)| DeletedRun { run: key.0, id })
+        .collect())
+}
+
+/// Reads the store where that may take its time.
+async fn look<T: Send + 'static>(
+    api: &Api,
+    read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Stop> {
+    let store = api.partition.store()?;
+    let read = tokio::task::spawn_blocking(move || read(&store)).await;
+    match read {
+        Ok(read) => Ok(read.map_err(Unavailable::from)?),
+        Err(error) => Err(Stop::Failed(error.to_string())),
+    }
+}
