@@ -52,6 +52,8 @@ pub struct OrchestrationFilter {
     pub ended_before: Option<Timestamp>,
     /// Open, and waiting for one of these; whether waiting or not when there is none.
     pub waiting_for: Vec<WaitReason>,
+    /// For which this expression of CEL is true.
+    pub expression: Option<String>,
 }
 
 /// What follows the `?` of a request.
@@ -68,6 +70,7 @@ impl OrchestrationFilter {
     pub(crate) fn add_to(&self, query: &mut Query) {
         query.option("state", joined(&self.states));
         query.option("waitingFor", joined(&self.waiting_for));
+        query.option("filter", self.expression.as_deref());
         query.option("type", self.r#type.as_deref());
         query.option("version", self.version);
         query.option("correlationId", self.correlation_id.as_deref());

@@ -38,7 +38,7 @@ use unisono_model::protocol::{AgentMessage, ServerMessage};
 use unisono_telemetry::logs::LogLevels;
 use unisono_telemetry::trace::Spans;
 
-use api::{AgentReader, AgentWriter, Api, ApiState, LinkClosed, Notes, Schemas, serve_agent};
+use api::{AgentReader, AgentWriter, Api, ApiState, Expressions, LinkClosed, Notes, Schemas, serve_agent};
 pub use error::NodeError;
 use leadership::DirectoryLease;
 use limits::LimitedListener;
@@ -281,6 +281,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
         log: options.log.clone(),
         notes: Notes::default(),
         schemas: Schemas::default(),
+        expressions: Expressions::default(),
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.settings.agent_grace_ms,
         stopping: CancellationToken::new(),

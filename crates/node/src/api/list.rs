@@ -4,6 +4,7 @@
 //! asked of it for those runs that the index has found, some at a time, so that the partition never waits for a list.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -19,6 +20,7 @@ use unisono_store::{Group, GroupBy, MAX_PAGE_ITEMS, PageRequest, RunCount, RunFi
 
 use super::Api;
 use super::definitions::{DEFAULT_LIMIT, MOST_LIMIT};
+use super::expression::{Expression, Found};
 use super::extract::{Names, name};
 use super::problem::{Answer, ApiError};
 use crate::partition::Unavailable;
@@ -38,6 +40,9 @@ pub(super) struct Question {
     filter: RunFilter,
     /// Any of these reasons; empty means whether it waits or not.
     waiting_for: Vec<WaitReason>,
+    /// An expression that is true.
+    text: Option<String>,
+    expression: Option<Arc<Expression>>,
 }
 
 impl Question {
@@ -61,6 +66,10 @@ impl Question {
             "createdBefore" => filter.created_before = Some(instant(key, value)?),
             "endedAfter" => filter.ended_after = Some(instant(key, value)?),
             "endedBefore" => filter.ended_before = Some(instant(key, value)?),
+            "filter" if self.text.is_some() => {
+                return Err(bad(key, value, "there is one already; join them with &&"));
+            }
+            "filter" => self.text = Some(value.to_owned()),
             "waitingFor" => self.waiting_for.extend(words::<WaitReason>(key, value)?),
             _ => return Ok(false),
         }
@@ -68,7 +77,17 @@ impl Question {
     }
 
     /// To be said when all parameters were read.
-    fn complete(&mut self) {
+    async fn complete(&mut self, api: &Api) -> Answer<()> {
+        self.wait();
+        if let Some(text) = &self.text {
+            self.expression = Some(api.expressions.compile(text).await?);
+            let beyond = self.filter.beyond.take().unwrap_or_default();
+            self.filter.beyond = Some(format!("{beyond}&filter={text}"));
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) {
         if self.waiting_for.is_empty() {
             return;
         }
@@ -119,7 +138,12 @@ fn instant(key: &str, text: &str) -> Answer<Timestamp> {
 }
 
 /// Reads parameters by hand, because some may be repeated. `other` takes those that are no filter, if it knows them.
-fn read(uri: &Uri, others: &str, mut other: impl FnMut(&str, &str) -> Answer<bool>) -> Answer<Question> {
+async fn read(
+    api: &Api,
+    uri: &Uri,
+    others: &str,
+    mut other: impl FnMut(&str, &str) -> Answer<bool>,
+) -> Answer<Question> {
     let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|rejection| ApiError::bad_request("bad-parameter", rejection.body_text()))?;
     let mut question = Question::default();
@@ -127,11 +151,11 @@ fn read(uri: &Uri, others: &str, mut other: impl FnMut(&str, &str) -> Answer<boo
         if !question.set(&key, &value)? && !other(&key, &value)? {
             return Err(bad(&key, &value, "there is no such parameter").help(format!(
                 "there are state, type, version, label, correlationId, createdAfter, createdBefore, endedAfter, \
-                 endedBefore, waitingFor, {others}"
+                 endedBefore, waitingFor, filter, {others}"
             )));
         }
     }
-    question.complete();
+    question.complete(api).await?;
     Ok(question)
 }
 
@@ -142,6 +166,7 @@ fn read(uri: &Uri, others: &str, mut other: impl FnMut(&str, &str) -> Answer<boo
         ("correlationId" = Option<String>, Query), ("createdAfter" = Option<String>, Query), ("createdBefore" = Option<String>, Query),
         ("endedAfter" = Option<String>, Query), ("endedBefore" = Option<String>, Query),
         ("waitingFor" = Option<String>, Query, description = "One reason or several, joined by commas: no-agent, agents-full, external-call, time, retry"),
+        ("filter" = Option<String>, Query, description = "An expression of CEL over id, type, version, state, correlationId, labels, createdAt, endedAt, waitingFor and now"),
         ("limit" = Option<usize>, Query), ("pageToken" = Option<String>, Query)),
     responses((status = 200, body = Page<OrchestrationSummary>, description = "A page may hold fewer than `limit`, even none, and have a next one")))]
 pub(super) async fn list(
@@ -150,14 +175,15 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Answer<Json<Page<OrchestrationSummary>>> {
     let (mut limit, mut token) = (DEFAULT_LIMIT, None);
-    let question = read(&uri, "limit and pageToken", |key, value| {
+    let question = read(&api, &uri, "limit and pageToken", |key, value| {
         match key {
             "limit" => limit = value.parse().map_err(|_| bad(key, value, "not a number"))?,
             "pageToken" => token = Some(value.to_owned()),
             _ => return Ok(false),
         }
         Ok(true)
-    })?;
+    })
+    .await?;
     api.partition.barrier().await?;
     let page = page(&api, &namespace, &question, (limit.clamp(1, MOST_LIMIT), token)).await?;
     Ok(Json(page))
@@ -199,8 +225,6 @@ async fn page(
     }
 }
 
-type Found = Vec<(unisono_store::RunKey, OrchestrationSummary)>;
-
 /// Runs that match, out of as many as were wanted that the index has found, and the token to go on with.
 async fn candidates(
     api: &Api,
@@ -216,7 +240,12 @@ async fn candidates(
     let RunPage { mut items, next } = look_up(api, read).await?;
     add_reasons(api, &mut items).await?;
     items.retain(|(_, run)| question.takes(run));
-    Ok((items, next))
+    let Some(expression) = &question.expression else {
+        return Ok((items, next));
+    };
+    let (kept, stopped_at) = api.expressions.keep(expression, items).await?;
+    let behind = stopped_at.map(|run| question.filter.token_behind(namespace, run));
+    Ok((kept, behind.or(next)))
 }
 
 /// Adds what open runs wait for.
@@ -261,6 +290,7 @@ async fn look_up<T: Send + 'static>(
         ("correlationId" = Option<String>, Query), ("createdAfter" = Option<String>, Query), ("createdBefore" = Option<String>, Query),
         ("endedAfter" = Option<String>, Query), ("endedBefore" = Option<String>, Query),
         ("waitingFor" = Option<String>, Query, description = "One reason or several, joined by commas: no-agent, agents-full, external-call, time, retry"),
+        ("filter" = Option<String>, Query, description = "An expression of CEL over id, type, version, state, correlationId, labels, createdAt, endedAt, waitingFor and now"),
         ("groupBy" = Option<String>, Query, description = "type, version, state, or several of them, joined by commas")),
     responses((status = 200, body = OrchestrationCount)))]
 pub(super) async fn count(
@@ -269,7 +299,7 @@ pub(super) async fn count(
     uri: Uri,
 ) -> Answer<Json<OrchestrationCount>> {
     let mut by = GroupBy::default();
-    let question = read(&uri, "groupBy", |key, value| {
+    let question = read(&api, &uri, "groupBy", |key, value| {
         if key != "groupBy" {
             return Ok(false);
         }
@@ -282,7 +312,8 @@ pub(super) async fn count(
             }
         }
         Ok(true)
-    })?;
+    })
+    .await?;
     api.partition.barrier().await?;
     let groups = if question.is_indexed() {
         let filter = question.filter.clone();

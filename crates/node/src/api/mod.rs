@@ -3,6 +3,7 @@
 mod agents;
 mod backup;
 mod definitions;
+mod expression;
 mod extract;
 mod history;
 mod leases;
@@ -38,6 +39,7 @@ use crate::partition::Partition;
 use crate::sessions::Sessions;
 use crate::trace::Traces;
 
+pub(crate) use expression::Expressions;
 pub(crate) use link::{AgentReader, AgentWriter, LinkClosed, Notes, serve_agent};
 pub(crate) use problem::ApiError;
 pub(crate) use start::start_and_wait;
@@ -57,6 +59,7 @@ pub(crate) struct ApiState {
     pub(crate) log: Option<LogLevels>,
     pub(crate) notes: Notes,
     pub(crate) schemas: Schemas,
+    pub(crate) expressions: Expressions,
     pub(crate) heartbeat_ms: u64,
     pub(crate) grace_ms: u64,
     pub(crate) stopping: CancellationToken,

@@ -42,6 +42,9 @@ pub(crate) struct FilterArgs {
     /// Waiting for this, or one of several: no-agent, agents-full, external-call, time, retry
     #[arg(long, value_name = "REASON", value_delimiter = ',')]
     waiting_for: Vec<WaitReason>,
+    /// For which this expression of CEL is true, such as 'labels.team == "blue" && now - createdAt > duration("1h")'
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
 }
 
 impl FilterArgs {
@@ -57,6 +60,7 @@ impl FilterArgs {
             ended_after: self.ended_after,
             ended_before: self.ended_before,
             waiting_for: self.waiting_for,
+            expression: self.filter,
         }
     }
 }

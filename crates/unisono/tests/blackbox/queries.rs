@@ -1,5 +1,6 @@
 //! What is asked of a server about orchestrations: their histories, lists of them, and what is kept of them.
 
+mod filters;
 mod history;
 mod retention;
 

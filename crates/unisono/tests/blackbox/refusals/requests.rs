@@ -451,7 +451,7 @@ async fn what_is_asked_in_the_wrong_way_is_refused() {
     an unknown filter
       400 bad-parameter (colour)
       colour=red: there is no such parameter
-      help: there are state, type, version, label, correlationId, createdAfter, createdBefore, endedAfter, endedBefore, waitingFor, limit and pageToken
+      help: there are state, type, version, label, correlationId, createdAfter, createdBefore, endedAfter, endedBefore, waitingFor, filter, limit and pageToken
     a page token that is none
       400 bad-page-token (pageToken)
       page token "++" is malformed; give the token of the page before unchanged, or none for the first page
