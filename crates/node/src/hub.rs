@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use unisono_engine::Event;
 use unisono_engine::codec::read_event_bytes;
 use unisono_engine::orchestration::{Run, RunKey};
@@ -30,6 +30,8 @@ pub(crate) struct Hub {
     followers: Mutex<FxHashMap<RunKey, Vec<mpsc::Sender<Followed>>>>,
     count: AtomicUsize,
     waiters: Mutex<Waiters>,
+    /// Says that something was decided, and no more than that.
+    pub(crate) decisions: watch::Sender<()>,
     /// What happens to values, locks and elections.
     pub(crate) feed: Feed,
     /// Who awaits a key, or a place in the queue of a lock.

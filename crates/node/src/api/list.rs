@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
 use unisono_engine::orchestration::RunKey;
 use unisono_model::api::{
     OrchestrationCount, OrchestrationGroup, OrchestrationState, OrchestrationSummary, Page, WaitReason,
@@ -18,11 +19,12 @@ use unisono_model::ids::Timestamp;
 use unisono_model::name::Name;
 use unisono_store::{Group, GroupBy, MAX_PAGE_ITEMS, PageRequest, RunCount, RunFilter, RunPage, Store, StoreError};
 
-use super::Api;
 use super::definitions::{DEFAULT_LIMIT, MOST_LIMIT};
 use super::expression::{Expression, Found};
 use super::extract::{Names, name};
+use super::lines::accepts;
 use super::problem::{Answer, ApiError};
+use super::{Api, list_watch};
 use crate::partition::Unavailable;
 
 /// Activities that the engine looks at for one query.
@@ -104,6 +106,11 @@ impl Question {
         self.filter.beyond = Some(format!("waitingFor={}", waiting_for.join(",")));
     }
 
+    /// Whether an expression is part of it.
+    pub(super) fn has_expression(&self) -> bool {
+        self.expression.is_some()
+    }
+
     /// Whether nothing can match.
     fn is_empty(&self) -> bool {
         !self.waiting_for.is_empty() && self.filter.states.is_empty()
@@ -159,7 +166,7 @@ async fn read(
     Ok(question)
 }
 
-/// List orchestrations, newest first.
+/// List orchestrations, newest first. With `Accept: text/event-stream` watch the first page: `snapshot`, then `changed` and `left`.
 #[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/orchestrations", tag = "orchestrations",
     params(("namespace" = String, Path), ("state" = Option<String>, Query, description = "One state or several, joined by commas"),
         ("type" = Option<String>, Query), ("version" = Option<u32>, Query), ("label" = Option<Vec<String>>, Query, description = "key=value; can be repeated"),
@@ -172,8 +179,9 @@ async fn read(
 pub(super) async fn list(
     State(api): State<Api>,
     Names([namespace]): Names<1>,
+    headers: HeaderMap,
     uri: Uri,
-) -> Answer<Json<Page<OrchestrationSummary>>> {
+) -> Answer<Response> {
     let (mut limit, mut token) = (DEFAULT_LIMIT, None);
     let question = read(&api, &uri, "limit and pageToken", |key, value| {
         match key {
@@ -184,12 +192,16 @@ pub(super) async fn list(
         Ok(true)
     })
     .await?;
+    let limit = limit.clamp(1, MOST_LIMIT);
+    if accepts(&headers, "text/event-stream") {
+        return list_watch::watch(api, namespace, question, limit).await;
+    }
     api.partition.barrier().await?;
-    let page = page(&api, &namespace, &question, (limit.clamp(1, MOST_LIMIT), token)).await?;
-    Ok(Json(page))
+    let page = page(&api, &namespace, &question, (limit, token)).await?;
+    Ok(Json(page).into_response())
 }
 
-async fn page(
+pub(super) async fn page(
     api: &Api,
     namespace: &Name,
     question: &Question,

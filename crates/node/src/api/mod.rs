@@ -10,6 +10,7 @@ mod leases;
 mod lines;
 mod link;
 mod list;
+mod list_watch;
 mod openapi;
 mod orchestrations;
 mod problem;

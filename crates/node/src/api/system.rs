@@ -61,7 +61,12 @@ pub(super) async fn metrics(State(api): State<Api>) -> Answer<Response> {
         projected: api.partition.projected().0,
         store_bytes: api.partition.store().map_or(0, |store| store.size_bytes()),
         disk: (room, space.free()),
-        watchers: [("follow", follow), ("end", wait), ("values", api.hub.feed.watchers())],
+        watchers: [
+            ("follow", follow),
+            ("end", wait),
+            ("list", api.hub.decisions.receiver_count()),
+            ("values", api.hub.feed.watchers()),
+        ],
         now: now(),
     };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

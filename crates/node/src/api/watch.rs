@@ -86,8 +86,14 @@ fn event(kind: &str, revision: Revision, data: &impl Serialize) -> Sse {
     Sse::default()
         .event(kind)
         .id(revision.to_string())
-        // JSON text has no line breaks that would need care here.
-        .data(serde_json::to_string(data).unwrap_or_default())
+        .data(self::data(data))
+}
+
+/// A value as JSON on one line.
+pub(super) fn data(value: &impl Serialize) -> String {
+    // What people gave as JSON is kept as they wrote it; a line break in it is white space.
+    let json = serde_json::to_string(value).unwrap_or_default();
+    json.replace(['\n', '\r'], " ")
 }
 
 fn history(entry: &HistoryEntry) -> Sse {

@@ -56,8 +56,8 @@ pub(crate) struct Surroundings {
     pub(crate) store_bytes: u64,
     /// What may be written, and the room there is.
     pub(crate) disk: (Room, Free),
-    /// Who follows runs, who waits for the end of one, and who watches values, locks and elections.
-    pub(crate) watchers: [(&'static str, usize); 3],
+    /// Who watches lists, follows runs, who waits for the end of one, and who watches values, locks and elections.
+    pub(crate) watchers: [(&'static str, usize); 4],
     /// Now.
     pub(crate) now: Timestamp,
 }
@@ -204,7 +204,7 @@ pub(super) fn surroundings(registry: &mut Registry, around: &Surroundings, durab
     let help = "Room below which new work is refused";
     registry.register_with_unit("disk_reserve", help, Unit::Bytes, gauge(needed));
     let watchers = around.watchers.map(|(kind, count)| (kind, count as u64));
-    let help = "Who follows an orchestration or waits for its end, and who watches values, locks and elections";
+    let help = "Who follows an orchestration or waits for its end, and who watches lists, values, locks and elections";
     registry.register("watchers", help, by("kind", watchers));
 }
 

@@ -113,4 +113,7 @@ fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, released: Releas
     shared.sessions.send_all(to_agents.into_iter());
     shared.hub.ended(&ended);
     shared.hub.publish(&released.run_events, &released.body);
+    if !released.body.is_empty() {
+        shared.hub.decisions.send_replace(());
+    }
 }

@@ -1,5 +1,7 @@
 //! `unisono list`: orchestrations, the newest first; or all of another kind.
 
+mod watch;
+
 use clap::{Args, Subcommand};
 use unisono_client::{Client, OrchestrationFilter, PageRequest};
 use unisono_model::api::OrchestrationSummary;
@@ -26,6 +28,9 @@ pub(crate) struct ListArgs {
     /// All of them
     #[arg(long, conflicts_with = "limit")]
     all: bool,
+    /// Go on showing the newest that match, as they change, until it is interrupted
+    #[arg(long, conflicts_with = "all")]
+    watch: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -55,6 +60,9 @@ pub(crate) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> 
     }
     let wanted = if args.all { usize::MAX } else { args.limit as usize };
     let filter = args.filter.filter();
+    if args.watch {
+        return watch::run(&client, (&filter, args.limit), console).await;
+    }
     let mut items = Vec::new();
     let more = each_page(&client, &filter, wanted, |page| {
         if console.is_lines() {
@@ -105,6 +113,10 @@ fn show(items: &[OrchestrationSummary], console: Console) {
         console.note("no orchestrations");
         return;
     }
+    console.line(table(items, console));
+}
+
+fn table(items: &[OrchestrationSummary], console: Console) -> String {
     let mut grid = Grid::new(
         console,
         &[
@@ -139,7 +151,7 @@ fn show(items: &[OrchestrationSummary], console: Console) {
             .into(),
         ]);
     }
-    console.line(grid.text());
+    grid.text()
 }
 
 /// What an open orchestration waits for, in one word for each reason.

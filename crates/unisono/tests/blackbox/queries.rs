@@ -3,6 +3,7 @@
 mod filters;
 mod history;
 mod retention;
+mod watching;
 
 use std::process::Output;
 
