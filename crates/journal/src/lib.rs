@@ -15,6 +15,12 @@ mod journal;
 mod lock;
 mod position;
 
+/// A disk in memory that fails as disks do, for tests of those who use the journal.
+#[cfg(feature = "simulation")]
+pub mod simulation {
+    pub use crate::disk::faulty::{Faults, FaultyDisk, Random};
+}
+
 pub use error::{AppendError, Corruption, Damage, JournalError};
 pub use file::{CutTail, FileBatches, FileJournal, FileOptions, MAX_BATCH_BYTES, inspect};
 pub use journal::Journal;

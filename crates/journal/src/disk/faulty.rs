@@ -19,14 +19,17 @@ const SECTOR: usize = 512;
 
 /// A small generator of random numbers (SplitMix64; Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The sequence of this seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next number. (There is no end to them.)
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -34,38 +37,46 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 
     /// True once in `times`, on average.
-    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+    pub fn once_in(&mut self, times: usize) -> bool {
         times != 0 && self.below(times) == 0
     }
 
-    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+    /// So many bytes.
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.next() as u8).collect()
     }
 }
 
 /// What goes wrong: each once in so many operations of its kind, never for 0.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     /// The power fails during the operation of this number, counted from now.
-    pub(crate) power_cut: Option<u64>,
-    pub(crate) failed_syncs: usize,
+    pub power_cut: Option<u64>,
+    /// Syncs that lose some of what they should keep, and fail.
+    pub failed_syncs: usize,
     /// Writes that write a part and say so.
-    pub(crate) short_writes: usize,
+    pub short_writes: usize,
     /// Writes that write a part and fail.
-    pub(crate) failed_writes: usize,
+    pub failed_writes: usize,
     /// Whether files cannot grow.
-    pub(crate) full: bool,
+    pub full: bool,
     /// What the disk says of its free room, when it says something.
-    pub(crate) free: Option<u64>,
+    pub free: Option<u64>,
+    /// Whether a sync does nothing and says that it did, as if nobody had asked for it.
+    pub idle_syncs: bool,
+    /// Whether a sync that fails does not say so, as if nobody had looked.
+    pub silent_failures: bool,
 }
 
+/// A disk in memory that fails as it is told. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct FaultyDisk(Arc<Mutex<State>>);
+pub struct FaultyDisk(Arc<Mutex<State>>);
 
 pub(crate) struct FaultyFile {
     disk: FaultyDisk,
@@ -190,7 +201,8 @@ impl NameChange {
 }
 
 impl FaultyDisk {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// An empty disk.
+    pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             random: Random::new(seed),
             faults: Faults::default(),
@@ -208,18 +220,20 @@ impl FaultyDisk {
         self.0.lock().unwrap()
     }
 
-    pub(crate) fn set_faults(&self, faults: Faults) {
+    /// What goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
         let mut state = self.state();
         state.operations = 0;
         state.faults = faults;
     }
 
-    pub(crate) fn is_down(&self) -> bool {
+    /// Whether the power has failed.
+    pub fn is_down(&self) -> bool {
         self.state().down
     }
 
     /// Whether anything has failed on purpose since this was asked last.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         let mut state = self.state();
         let failed = state.failed || state.down;
         state.failed = false;
@@ -227,7 +241,7 @@ impl FaultyDisk {
     }
 
     /// The same, with those of the unsynced sectors of a file that `reaches` names in their last state, and no others.
-    pub(crate) fn power_cycle_leaving(&self, name: &str, reaches: impl Fn(usize) -> bool) {
+    pub fn power_cycle_leaving(&self, name: &str, reaches: impl Fn(usize) -> bool) {
         let mut guard = self.state();
         let state = &mut *guard;
         let inode = state.inode(name).unwrap();
@@ -238,7 +252,7 @@ impl FaultyDisk {
     }
 
     /// The power goes, and comes again without faults.
-    pub(crate) fn power_cycle(&self) {
+    pub fn power_cycle(&self) {
         let mut guard = self.state();
         let state = &mut *guard;
         for change in std::mem::take(&mut state.unsynced_names) {
@@ -251,12 +265,22 @@ impl FaultyDisk {
             inode.memory.clone_from(&inode.disk);
         }
         state.names.clone_from(&state.durable_names);
+        for (inode, file) in state.inodes.iter_mut().enumerate() {
+            if !state.names.values().any(|named| *named == inode) {
+                *file = Inode::default();
+            }
+        }
         state.faults = Faults::default();
         state.down = false;
     }
 
+    /// The names of all files.
+    pub fn files(&self) -> Vec<String> {
+        self.state().names.keys().cloned().collect()
+    }
+
     /// Flips a bit, in memory and on the disk.
-    pub(crate) fn flip(&self, name: &str, byte: u64, bit: u32) {
+    pub fn flip(&self, name: &str, byte: u64, bit: u32) {
         let mut state = self.state();
         let inode = state.inode(name).unwrap();
         let flipped = state.inodes[inode].memory[byte as usize] ^ 1 << bit;
@@ -264,12 +288,14 @@ impl FaultyDisk {
         state.inodes[inode].sync();
     }
 
-    pub(crate) fn contents(&self, name: &str) -> Vec<u8> {
+    /// What stands in a file.
+    pub fn contents(&self, name: &str) -> Vec<u8> {
         let state = self.state();
         state.inodes[state.inode(name).unwrap()].memory.clone()
     }
 
-    pub(crate) fn cut_to(&self, name: &str, bytes: usize) {
+    /// Takes the end of a file away.
+    pub fn cut_to(&self, name: &str, bytes: usize) {
         let mut state = self.state();
         let inode = state.inode(name).unwrap();
         state.inodes[inode].sync();
@@ -412,6 +438,9 @@ impl DiskFile for FaultyFile {
             random, faults, inodes, ..
         } = &mut *guard;
         let inode = &mut inodes[self.inode];
+        if faults.idle_syncs {
+            return Ok(());
+        }
         if !random.once_in(faults.failed_syncs) {
             inode.sync();
             return Ok(());
@@ -419,6 +448,9 @@ impl DiskFile for FaultyFile {
         inode.lose_some(random);
         if random.once_in(2) {
             inode.memory.clone_from(&inode.disk);
+        }
+        if faults.silent_failures {
+            return Ok(());
         }
         guard.fail(io::Error::other("sync failed"))
     }

@@ -2,10 +2,12 @@
 
 use std::{io, path::PathBuf};
 
-#[cfg(test)]
+mod either;
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) mod faulty;
 mod real;
 
+pub(crate) use either::EitherDisk;
 pub(crate) use real::RealDisk;
 
 /// One directory of files. Nothing that is done to its names is durable before [`Disk::sync_names`].

@@ -79,7 +79,7 @@ use self::{batches::Batches, log::Log, segment::failed};
 pub use self::{frame::MAX_BATCH_BYTES, log::CutTail};
 use crate::{
     AppendError, DataDirLock, Epoch, Journal, JournalError, Position,
-    disk::{Disk, RealDisk},
+    disk::{Disk, EitherDisk, RealDisk},
 };
 
 /// Where a [`FileJournal`] is, and how it is cut up.
@@ -109,14 +109,22 @@ impl FileOptions {
 /// is dropped, together with the position of each append.
 pub struct FileJournal {
     // Before the lock, so that its thread has ended when the lock goes.
-    log: Log<RealDisk>,
+    log: Log<EitherDisk>,
     lock: Option<DataDirLock>,
 }
 
 impl FileJournal {
     /// A journal that is yet to be opened. It can be read before that.
     pub fn new(options: FileOptions) -> Self {
-        let log = Log::new(RealDisk::new(options.dir), options.segment_bytes, true);
+        let disk = EitherDisk::Real(RealDisk::new(options.dir));
+        let log = Log::new(disk, options.segment_bytes, true);
+        Self { log, lock: None }
+    }
+
+    /// A journal on a simulated disk, in segments of this size. It needs no lock, and no other thread touches the disk.
+    #[cfg(feature = "simulation")]
+    pub fn simulated(disk: crate::simulation::FaultyDisk, segment_bytes: u64) -> Self {
+        let log = Log::new(EitherDisk::Faulty(disk), segment_bytes, false);
         Self { log, lock: None }
     }
 
@@ -144,8 +152,8 @@ impl FileJournal {
     }
 
     fn lock(&mut self) -> Result<(), JournalError> {
-        if self.lock.is_none() {
-            let disk = self.log.disk();
+        let disk = self.log.disk();
+        if self.lock.is_none() && matches!(disk, EitherDisk::Real(_)) {
             disk.create_dir().map_err(|source| failed("create", disk, "", source))?;
             self.lock = Some(DataDirLock::acquire_file(&disk.path(""), "journal.lock")?);
         }
@@ -155,7 +163,7 @@ impl FileJournal {
 
 /// The batches of a [`FileJournal`] from some position up to the end at the time of the call, each with its position. It
 /// ends after its first error.
-pub struct FileBatches(Batches<RealDisk>);
+pub struct FileBatches(Batches<EitherDisk>);
 
 impl Iterator for FileBatches {
     type Item = Result<(Position, Bytes), JournalError>;

@@ -26,8 +26,21 @@ struct Reading {
     running_ms: u64,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// What both clocks say on a thread that simulates, in milliseconds.
+    pub(super) static SIMULATED: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
+}
+
 impl Reading {
     fn now() -> Self {
+        #[cfg(test)]
+        if let Some(millis) = SIMULATED.get() {
+            return Self {
+                wall: Timestamp(millis.into()),
+                running_ms: millis.into(),
+            };
+        }
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());

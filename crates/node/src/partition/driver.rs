@@ -18,13 +18,14 @@ use unisono_engine::{Command, Event, Rejection, Reply, State};
 use unisono_journal::{AppendError, FileJournal, MAX_BATCH_BYTES};
 use unisono_model::ids::{Revision, Timestamp};
 
+use super::Shared;
 use super::batch::{Batch, CheckpointMark, Release, Responder, RunEvent};
 use super::clock::Clock;
 use super::handle::Partition;
 use super::projector::{Projection, ProjectorHandle, StoreFailure};
+use super::recover::{self, Recovered};
 use super::release::Releaser;
 use super::writer::{Writer, WriterMessage, start_projector};
-use super::{Shared, recover};
 use crate::error::NodeError;
 use crate::feed::Told;
 use crate::metrics::{CommandKind, Metrics};
@@ -97,7 +98,7 @@ pub(super) fn start(shared: Shared, journal: FileJournal) -> Result<Partition, N
         holds: shared.holds.clone(),
         ended,
     };
-    let mut parts = Parts {
+    let parts = Parts {
         runtime: Arc::new(
             tokio::runtime::Builder::new_current_thread()
                 .build()
@@ -111,11 +112,12 @@ pub(super) fn start(shared: Shared, journal: FileJournal) -> Result<Partition, N
         writer,
         writer_inbox,
     };
-    let driver = Driver::recover(&mut parts, journal, inbox, waiting)?;
+    let (driver, writer) = Driver::recover(&parts, journal, inbox, waiting)?;
+    let writer = start_writer(&parts, writer)?;
     std::thread::Builder::new()
         .name("driver".to_owned())
         .spawn(move || {
-            let result = driver.run(parts);
+            let result = driver.run(&parts, writer);
             // However the driver ended, what is durable is projected before the end.
             projector.send(Projection::Stop);
             let panicked = projector_thread.join().is_err();
@@ -131,26 +133,35 @@ pub(super) fn start(shared: Shared, journal: FileJournal) -> Result<Partition, N
 }
 
 /// What outlives a rebuild from the journal.
-struct Parts {
-    runtime: Arc<tokio::runtime::Runtime>,
-    shared: Shared,
-    projector: ProjectorHandle,
-    releaser: Releaser,
-    definitions: Arc<ArcSwap<unisono_engine::definition::Definitions>>,
-    messages: Sender<Message>,
-    writer: Sender<WriterMessage>,
-    writer_inbox: Receiver<WriterMessage>,
+pub(super) struct Parts {
+    pub(super) runtime: Arc<tokio::runtime::Runtime>,
+    pub(super) shared: Shared,
+    pub(super) projector: ProjectorHandle,
+    pub(super) releaser: Releaser,
+    pub(super) definitions: Arc<ArcSwap<unisono_engine::definition::Definitions>>,
+    pub(super) messages: Sender<Message>,
+    pub(super) writer: Sender<WriterMessage>,
+    pub(super) writer_inbox: Receiver<WriterMessage>,
 }
 
-type WriterEnd = (FileJournal, Result<(), AppendError>);
+type WriterThread = JoinHandle<(FileJournal, Result<(), AppendError>)>;
 
-struct Driver {
-    state: State,
+fn start_writer(parts: &Parts, writer: Writer) -> Result<WriterThread, NodeError> {
+    let (runtime, inbox) = (Arc::clone(&parts.runtime), parts.writer_inbox.clone());
+    let thread = std::thread::Builder::new().name("writer".to_owned());
+    let run = move || {
+        let _notice = EndNotice(writer.driver.clone());
+        writer.run(&runtime, &inbox)
+    };
+    thread.spawn(run).map_err(NodeError::Thread)
+}
+
+pub(super) struct Driver {
+    pub(super) state: State,
     inbox: Receiver<Message>,
     waiting: Arc<AtomicUsize>,
-    writer_thread: JoinHandle<WriterEnd>,
     batch: Batch,
-    writer_busy: bool,
+    pub(super) writer_busy: bool,
     writer_ended: bool,
     /// Why the store cannot be written any more.
     failed: Option<StoreFailure>,
@@ -200,16 +211,25 @@ impl Nonces {
 }
 
 impl Driver {
-    /// Rebuilds state from the store and the journal, and starts the writer.
+    /// Rebuilds state from the store and the journal.
     fn recover(
-        parts: &mut Parts,
+        parts: &Parts,
         mut journal: FileJournal,
         inbox: Receiver<Message>,
         waiting: Arc<AtomicUsize>,
-    ) -> Result<Self, NodeError> {
-        let recovered = parts
-            .runtime
-            .block_on(recover::recover(&parts.shared, &mut journal, &parts.projector))?;
+    ) -> Result<(Self, Writer), NodeError> {
+        let recovered = recover::recover(&parts.shared, &mut journal, &parts.projector);
+        let recovered = parts.runtime.block_on(recovered)?;
+        Ok(Self::after(recovered, parts, journal, (inbox, waiting)))
+    }
+
+    /// Goes on from what was recovered, with a writer that does.
+    pub(super) fn after(
+        recovered: Recovered,
+        parts: &Parts,
+        journal: FileJournal,
+        (inbox, waiting): (Receiver<Message>, Arc<AtomicUsize>),
+    ) -> (Self, Writer) {
         parts.definitions.store(Arc::clone(recovered.state.definitions()));
         let writer = Writer {
             shared: parts.shared.clone(),
@@ -220,21 +240,12 @@ impl Driver {
             driver: parts.messages.clone(),
             checkpoint_from: None,
         };
-        let (runtime, writer_inbox) = (Arc::clone(&parts.runtime), parts.writer_inbox.clone());
-        let writer_thread = std::thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || {
-                let _notice = EndNotice(writer.driver.clone());
-                writer.run(&runtime, &writer_inbox)
-            })
-            .map_err(NodeError::Thread)?;
         let mut driver = Self {
             batch: Batch::after(recovered.state.revision),
             clock: Clock::after(recovered.state.now),
             state: recovered.state,
             inbox,
             waiting,
-            writer_thread,
             writer_busy: false,
             writer_ended: false,
             failed: None,
@@ -251,12 +262,12 @@ impl Driver {
             projector: parts.projector.clone(),
         };
         driver.decide(Command::Agent(AgentCommand::NodeStarted), Responder::None);
-        Ok(driver)
+        (driver, writer)
     }
 
-    fn run(mut self, mut parts: Parts) -> Result<(), String> {
+    fn run(mut self, parts: &Parts, mut writer: WriterThread) -> Result<(), String> {
         loop {
-            self.round(&parts);
+            self.round(parts);
             if let Some(failure) = self.failed.take() {
                 if self.stopping || !self.is_for_want_of_room(&failure) {
                     return Err(format!(
@@ -265,7 +276,7 @@ impl Driver {
                         failure.reason
                     ));
                 }
-                self = self.rebuild(&mut parts, Some(failure))?;
+                (self, writer) = self.rebuild(parts, writer, Some(failure))?;
                 continue;
             }
             if let Some(since) = parts.projector.busy_for().filter(|since| *since >= STORE_HANGS)
@@ -278,20 +289,20 @@ impl Driver {
             }
             if self.writer_ended {
                 if self.stopping {
-                    return Err(self.ended_early());
+                    return Err(ended_early(writer));
                 }
-                self = self.rebuild(&mut parts, None)?;
+                (self, writer) = self.rebuild(parts, writer, None)?;
                 continue;
             }
             if self.stopping && self.space.is_refused() {
                 let _ = parts.writer.send(WriterMessage::Stop);
-                let _ = self.writer_thread.join();
+                let _ = writer.join();
                 return Err(stopped_without_room(&self.space));
             }
             if self.stopping && self.batch.is_empty() && !self.writer_busy && self.checkpoint.under_way.is_none() {
                 let _ = parts.writer.send(WriterMessage::Stop);
                 tracing::info!(revision = %self.state.revision, hash = %self.state.hash(), "the state at the end");
-                return match self.writer_thread.join() {
+                return match writer.join() {
                     Ok((_, Ok(()))) => Ok(()),
                     Ok((_, Err(error))) => Err(format!("the journal failed while the server stopped: {error}")),
                     Err(_) => Err("the writer panicked".to_owned()),
@@ -299,16 +310,6 @@ impl Driver {
             }
             self.wait();
         }
-    }
-
-    /// Why the writer ended before a partition that stops had everything durable.
-    fn ended_early(self) -> String {
-        let why = match self.writer_thread.join() {
-            Ok((_, Err(error))) => chain(&error),
-            Ok((_, Ok(()))) => "it ended".to_owned(),
-            Err(_) => "it panicked".to_owned(),
-        };
-        format!("the journal failed while the server stopped; nothing that was acknowledged is lost: {why}")
     }
 
     /// Whether the store failed because the disk was full, for all that can be seen.
@@ -319,12 +320,16 @@ impl Driver {
     /// The journal failed: what is in memory may not be durable, so it is dropped and rebuilt from the journal. Or the store
     /// failed: what it lacks is projected again from the journal. Callers that wait learn that their request may be lost;
     /// agents connect again. For as long as the cause is a full disk, it waits.
-    fn rebuild(mut self, parts: &mut Parts, store: Option<StoreFailure>) -> Result<Self, String> {
+    fn rebuild(
+        mut self,
+        parts: &Parts,
+        writer: WriterThread,
+        store: Option<StoreFailure>,
+    ) -> Result<(Self, WriterThread), String> {
         if store.is_some() {
             let _ = parts.writer.send(WriterMessage::Stop);
         }
-        let thread = self.writer_thread;
-        let Ok((journal, result)) = thread.join() else {
+        let Ok((journal, result)) = writer.join() else {
             return Err("the writer panicked".to_owned());
         };
         if let Err(error) = &result {
@@ -362,14 +367,15 @@ impl Driver {
         let (done, flushed) = oneshot::channel();
         parts.projector.send(Projection::Flush(done));
         let _ = flushed.blocking_recv();
-        let mut rebuilt = Self::recover(parts, journal, self.inbox, self.waiting)
-            .map_err(|error| rebuild_failed("journal", &error))?;
+        let recovered = Self::recover(parts, journal, self.inbox, self.waiting)
+            .and_then(|(rebuilt, writer)| Ok((rebuilt, start_writer(parts, writer)?)));
+        let (mut rebuilt, writer) = recovered.map_err(|error| rebuild_failed("journal", &error))?;
         rebuilt.backlog = self.backlog;
         rebuilt.space.granted();
-        Ok(rebuilt)
+        Ok((rebuilt, writer))
     }
 
-    fn round(&mut self, parts: &Parts) {
+    pub(super) fn round(&mut self, parts: &Parts) {
         if self.space.is_refused() {
             self.batch.let_go();
         }
@@ -635,6 +641,16 @@ impl Driver {
     }
 }
 
+/// Why the writer ended before a partition that stops had everything durable.
+fn ended_early(writer: WriterThread) -> String {
+    let why = match writer.join() {
+        Ok((_, Err(error))) => chain(&error),
+        Ok((_, Ok(()))) => "it ended".to_owned(),
+        Err(_) => "it panicked".to_owned(),
+    };
+    format!("the journal failed while the server stopped; nothing that was acknowledged is lost: {why}")
+}
+
 /// Waits until the disk has room again. Whoever asks for something meanwhile gets no answer.
 fn wait_for_room(
     space: &Space,
@@ -681,7 +697,7 @@ impl Drop for EndNotice {
 }
 
 /// An error with its causes, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

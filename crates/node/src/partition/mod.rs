@@ -20,6 +20,8 @@ mod projector;
 pub(crate) mod recover;
 mod release;
 mod shelf;
+#[cfg(test)]
+mod simulation;
 mod writer;
 
 pub(crate) use batch::{AgentAnswer, Responder, RunEvent};

@@ -85,6 +85,14 @@ pub(crate) struct ProjectorHandle {
 }
 
 impl ProjectorHandle {
+    pub(super) fn new(sender: Sender<Projection>) -> Self {
+        Self {
+            sender,
+            projected: Arc::new(AtomicU64::new(0)),
+            busy: Arc::default(),
+        }
+    }
+
     /// For how long the store has been writing without an end.
     pub(crate) fn busy_for(&self) -> Option<Duration> {
         let busy = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,12 +131,7 @@ impl ProjectorHandle {
 /// Makes the handle and the thread's end of it.
 pub(crate) fn channel() -> (ProjectorHandle, Receiver<Projection>) {
     let (sender, receiver) = bounded(MAX_BEHIND);
-    let handle = ProjectorHandle {
-        sender,
-        projected: Arc::new(AtomicU64::new(0)),
-        busy: Arc::default(),
-    };
-    (handle, receiver)
+    (ProjectorHandle::new(sender), receiver)
 }
 
 /// Why the store could not be written.
@@ -160,12 +163,7 @@ pub(crate) fn run(
     loop {
         let failed = match shelf.get() {
             Ok(store) => {
-                let projector = Projector {
-                    collected: Collected::default(),
-                    store,
-                    projected: Arc::clone(&handle.projected),
-                    busy: Arc::clone(&handle.busy),
-                };
+                let projector = Projector::new(store, handle);
                 projector.run(receiver, on_checkpoint).map_err(StoreFailure::from)
             }
             Err(unavailable) => Err(StoreFailure {
@@ -194,7 +192,7 @@ fn resumed(receiver: &Receiver<Projection>) -> bool {
     }
 }
 
-struct Projector {
+pub(super) struct Projector {
     store: Store,
     collected: Collected,
     projected: Arc<AtomicU64>,
@@ -202,6 +200,15 @@ struct Projector {
 }
 
 impl Projector {
+    pub(super) fn new(store: Store, handle: &ProjectorHandle) -> Self {
+        Self {
+            collected: Collected::default(),
+            store,
+            projected: Arc::clone(&handle.projected),
+            busy: Arc::clone(&handle.busy),
+        }
+    }
+
     fn run(
         mut self,
         receiver: &Receiver<Projection>,
@@ -213,21 +220,32 @@ impl Projector {
                 Some(since) => receiver.recv_deadline(since + COLLECT),
             };
             match next {
-                Ok(Projection::Durable(durable)) => {
-                    if let Some((position, revision)) = self.durable(*durable)? {
-                        on_checkpoint(position, revision);
-                    }
-                }
-                Ok(Projection::Log(piece)) => self.collected.log(*piece),
-                Ok(Projection::Flush(done)) => {
-                    self.flush()?;
-                    let _ = done.send(());
-                }
-                Ok(Projection::Resume) => {}
-                Err(RecvTimeoutError::Timeout) => self.flush()?,
                 Ok(Projection::Stop) | Err(RecvTimeoutError::Disconnected) => return self.flush(),
+                Ok(projection) => self.take(projection, on_checkpoint)?,
+                Err(RecvTimeoutError::Timeout) => self.flush()?,
             }
         }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        projection: Projection,
+        on_checkpoint: &dyn Fn(Position, Revision),
+    ) -> Result<(), StoreError> {
+        match projection {
+            Projection::Durable(durable) => {
+                if let Some((position, revision)) = self.durable(*durable)? {
+                    on_checkpoint(position, revision);
+                }
+            }
+            Projection::Log(piece) => self.collected.log(*piece),
+            Projection::Flush(done) => {
+                self.flush()?;
+                let _ = done.send(());
+            }
+            Projection::Resume | Projection::Stop => {}
+        }
+        Ok(())
     }
 
     fn durable(&mut self, durable: Durable) -> Result<Option<(Position, Revision)>, StoreError> {
@@ -255,7 +273,7 @@ impl Projector {
         *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    fn flush(&mut self) -> Result<(), StoreError> {
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
         if self.collected.since.take().is_some() {
             let batch = self.collected.take_batch(&self.store);
             self.busy_since(Some(Instant::now()));

@@ -30,7 +30,7 @@ pub(super) struct Released {
     pub(super) body: Bytes,
 }
 
-enum Message {
+pub(super) enum Message {
     Durable(Box<Released>),
     /// Say when everything before is out.
     Flush(oneshot::Sender<()>),
@@ -38,7 +38,7 @@ enum Message {
 
 /// Hands durable batches to the task that lets them out; the task ends with the last handle.
 #[derive(Clone)]
-pub(super) struct Releaser(UnboundedSender<Message>);
+pub(super) struct Releaser(pub(super) UnboundedSender<Message>);
 
 impl Releaser {
     /// Starts the task on the current runtime. `definitions` are what request handlers read.
@@ -70,7 +70,7 @@ async fn run(shared: Shared, definitions: Arc<ArcSwap<Definitions>>, mut receive
     }
 }
 
-fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, released: Released) {
+pub(super) fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, released: Released) {
     // Before the replies: whoever has read a revision can watch from it on.
     let (told, revision) = released.told;
     shared.hub.feed.publish(revision, told, &released.body);

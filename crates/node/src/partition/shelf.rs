@@ -36,9 +36,14 @@ impl Shelf {
         store.map(|store| Store::clone(&store)).ok_or(Unavailable::Reopening)
     }
 
+    /// From now on there is none. It closes when nobody uses it any more.
+    pub(super) fn clear(&self) {
+        self.store.store(None);
+    }
+
     /// Opens the store again, when nobody uses the old one any more.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
-        self.store.store(None);
+        self.clear();
         let begin = Instant::now();
         let store = loop {
             match Store::open(StoreOptions::new(self.directory.clone())) {

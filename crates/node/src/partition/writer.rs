@@ -50,8 +50,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 const KEEP_WAITING: Duration = Duration::from_secs(2);
 
 /// A batch that the disk has no room for.
-struct Held {
-    batch: Batch,
+pub(super) struct Held {
+    pub(super) batch: Batch,
     bytes: Bytes,
     body: Bytes,
     since: Instant,
@@ -73,27 +73,14 @@ impl Writer {
                 (None, true) => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match next {
-                Ok(WriterMessage::Batch(batch)) => {
-                    match runtime.block_on(self.append(*batch)) {
-                        Ok(without_room) => held = without_room,
+                Ok(WriterMessage::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(message) => {
+                    settled &= !matches!(message, WriterMessage::Batch(_));
+                    match self.take(runtime, message) {
+                        Ok(without_room) => held = without_room.or(held),
                         Err(error) => return (self.journal, Err(error)),
                     }
-                    settled = false;
                 }
-                Ok(WriterMessage::Trim(position)) => {
-                    let trim = || runtime.block_on(self.journal.trim(position));
-                    match self.shared.holds.journal.remove(trim) {
-                        Some(Err(error)) => tracing::warn!(
-                            %position,
-                            "cannot trim the journal, which keeps growing until it can be: {error}"
-                        ),
-                        Some(Ok(())) => {}
-                        None => tracing::debug!(%position, "a backup reads the journal; a later checkpoint trims it"),
-                    }
-                    self.measure();
-                }
-                Ok(WriterMessage::Look(look)) => look(&self.journal),
-                Ok(WriterMessage::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) if held.is_none() => {
                     self.journal.settle();
                     settled = true;
@@ -108,6 +95,32 @@ impl Writer {
             }
         }
         (self.journal, Ok(()))
+    }
+
+    /// Does what it is told. A batch that the disk has no room for comes back.
+    pub(super) fn take(
+        &mut self,
+        runtime: &tokio::runtime::Runtime,
+        message: WriterMessage,
+    ) -> Result<Option<Held>, AppendError> {
+        match message {
+            WriterMessage::Batch(batch) => return runtime.block_on(self.append(*batch)),
+            WriterMessage::Trim(position) => {
+                let trim = || runtime.block_on(self.journal.trim(position));
+                match self.shared.holds.journal.remove(trim) {
+                    Some(Err(error)) => tracing::warn!(
+                        %position,
+                        "cannot trim the journal, which keeps growing until it can be: {error}"
+                    ),
+                    Some(Ok(())) => {}
+                    None => tracing::debug!(%position, "a backup reads the journal; a later checkpoint trims it"),
+                }
+                self.measure();
+            }
+            WriterMessage::Look(look) => look(&self.journal),
+            WriterMessage::Stop => {}
+        }
+        Ok(None)
     }
 
     fn measure(&self) {
@@ -154,7 +167,7 @@ impl Writer {
         Ok(None)
     }
 
-    async fn try_again(&mut self, mut batch: Held) -> Result<Option<Held>, AppendError> {
+    pub(super) async fn try_again(&mut self, mut batch: Held) -> Result<Option<Held>, AppendError> {
         if batch.since.elapsed() >= KEEP_WAITING {
             batch.batch.let_go();
         }

@@ -36,7 +36,7 @@ impl Case {
             short_writes: [0, 3][random.below(2)],
             failed_writes: [0, 0, 0, 20][random.below(4)],
             full: random.once_in(12),
-            free: None,
+            ..Faults::default()
         }
     }
 
