@@ -15,6 +15,7 @@ use unisono_model::api::{
 };
 use unisono_model::ids::Revision;
 use unisono_model::name::Name;
+use unisono_model::storage::StorageView;
 use unisono_model::trace::TraceContext;
 
 use crate::backup::BackupDownload;
@@ -328,6 +329,17 @@ impl Client {
     /// As every method: see [`ClientError`].
     pub async fn healthy(&self) -> Result<(), ClientError> {
         self.text("/healthz").await.map(drop)
+    }
+
+    /// What the server's data takes on disk, and how many orchestrations of each definition that is.
+    ///
+    /// # Errors
+    /// As every method: see [`ClientError`].
+    pub async fn storage(&self) -> Result<StorageView, ClientError> {
+        let url = format!("{}/api/v1/system/storage", self.inner.server);
+        let request = self.inner.http.get(url).timeout(self.inner.timeout);
+        let response = self.send(request, Repeat::Safe).await?;
+        request::json(&self.inner.server, self.inner.timeout, response).await
     }
 
     /// What the server logs.

@@ -18,6 +18,7 @@ pub mod retention;
 pub mod rollout;
 pub mod schema;
 mod states;
+pub mod storage;
 pub mod trace;
 pub mod validate;
 pub mod values;

@@ -151,6 +151,28 @@ impl Store {
         matches!(written, Err(fjall::Error::Poisoned))
     }
 
+    /// Bytes on disk by part: `history`, `logs`, `orchestrations` (summaries and ids), `index`, `checkpoint`, and `log`, the
+    /// library's own. What has not been written to tables yet is in the log.
+    #[must_use]
+    pub fn part_bytes(&self) -> [(&'static str, u64); 6] {
+        let inner = &*self.0;
+        let of = |keyspaces: &[&Keyspace]| keyspaces.iter().map(|keyspace| keyspace.disk_space()).sum::<u64>();
+        let history = of(&[&inner.history]);
+        let logs = of(&[&inner.logs]);
+        let orchestrations = of(&[&inner.runs, &inner.ids]);
+        let index = of(&[&inner.postings, &inner.ended, &inner.counts]);
+        let checkpoint = of(&[&inner.entities, &inner.meta]);
+        let tables = history + logs + orchestrations + index + checkpoint;
+        [
+            ("history", history),
+            ("logs", logs),
+            ("orchestrations", orchestrations),
+            ("index", index),
+            ("checkpoint", checkpoint),
+            ("log", self.size_bytes().saturating_sub(tables)),
+        ]
+    }
+
     /// Bytes on disk: tables and the library's log, of which 64 MiB are set aside from the start; 0 when the disk
     /// cannot be asked.
     #[must_use]

@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     /// Start an orchestration
     Start(start::StartArgs),
-    /// Show an orchestration, definitions, agents, a lock or an election
+    /// Show an orchestration, definitions, agents, what takes room on disk, a lock or an election
     Get(get::GetArgs),
     /// List orchestrations, locks, elections or leases
     List(list::ListArgs),

@@ -18,6 +18,7 @@ mod reads;
 mod refusals;
 mod retention;
 mod start;
+mod storage;
 mod system;
 mod values;
 mod watch;
@@ -151,6 +152,7 @@ pub(crate) fn router(api: Api) -> Router {
             "/api/v1/system/log",
             get(system::log_levels).put(system::set_log_levels),
         )
+        .route("/api/v1/system/storage", get(storage::get))
         .route("/api/v1/system/backup", post(backup::take))
         .route("/healthz", get(system::healthz))
         .route("/readyz", get(system::readyz))

@@ -69,6 +69,7 @@ use utoipa::OpenApi;
         super::system::healthz,
         super::system::readyz,
         super::system::metrics,
+        super::storage::get,
         super::system::log_levels,
         super::system::set_log_levels,
     )

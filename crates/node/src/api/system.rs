@@ -10,6 +10,7 @@ use serde_json::json;
 
 use unisono_model::api::LogFilter;
 use unisono_model::ids::Timestamp;
+use unisono_store::Store;
 use unisono_telemetry::logs::{FilterError, LogLevels};
 
 use super::Api;
@@ -55,11 +56,13 @@ pub(super) async fn metrics(State(api): State<Api>) -> Answer<Response> {
     let room = space.room();
     let (commands_waiting, batches_behind) = api.partition.backlog();
     let (follow, wait) = api.hub.watchers();
+    let store = api.partition.store().ok();
     let around = Surroundings {
         commands_waiting,
         batches_behind,
         projected: api.partition.projected().0,
-        store_bytes: api.partition.store().map_or(0, |store| store.size_bytes()),
+        store_bytes: store.as_ref().map_or(0, Store::size_bytes),
+        store_parts: store.map_or(Vec::new(), |store| store.part_bytes().to_vec()),
         disk: (room, space.free()),
         watchers: [
             ("follow", follow),

@@ -52,8 +52,9 @@ pub(crate) struct Surroundings {
     pub(crate) batches_behind: usize,
     /// Up to where the store shows everything.
     pub(crate) projected: u64,
-    /// Bytes of the store.
+    /// Bytes of the store, and of its parts.
     pub(crate) store_bytes: u64,
+    pub(crate) store_parts: Vec<(&'static str, u64)>,
     /// What may be written, and the room there is.
     pub(crate) disk: (Room, Free),
     /// Who watches lists, follows runs, who waits for the end of one, and who watches values, locks and elections.
@@ -196,6 +197,13 @@ pub(super) fn surroundings(registry: &mut Registry, around: &Surroundings, durab
         gauge(durable.saturating_sub(around.projected)),
     );
     registry.register_with_unit("store", "Size of the store", Unit::Bytes, gauge(around.store_bytes));
+    let help = "Size of the parts of the store";
+    registry.register_with_unit(
+        "store_part",
+        help,
+        Unit::Bytes,
+        by("part", around.store_parts.iter().copied()),
+    );
     let (room, Free { free, needed }) = around.disk;
     let help = "What the disk has room for: 0 everything, 1 nothing new, 2 nothing";
     registry.register("disk_full", help, gauge(room as u64));
@@ -243,9 +251,9 @@ pub(super) fn spans(registry: &mut Registry, spans: &ExportCounts) {
     registry.register("trace_spans", help, family);
 }
 
-fn by<const N: usize>(
+fn by(
     key: &'static str,
-    values: [(&'static str, u64); N],
+    values: impl IntoIterator<Item = (&'static str, u64)>,
 ) -> Family<[(&'static str, &'static str); 1], Gauge> {
     let family = Family::<[(&'static str, &'static str); 1], Gauge>::default();
     for (word, count) in values {

@@ -2,6 +2,7 @@
 
 mod definitions;
 mod orchestration;
+mod storage;
 
 use clap::{Args, Subcommand};
 pub(crate) use orchestration::reason;
@@ -18,7 +19,7 @@ use crate::output::{Console, Grid, Tone, ago, now};
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    override_usage = "unisono get <ID>\n       unisono get definitions | agents\n       \
+    override_usage = "unisono get <ID>\n       unisono get definitions | agents | storage\n       \
         unisono get orchestration-definition | activity-definition <TYPE> [--version <N>]\n       \
         unisono get lock | election <NAME>"
 )]
@@ -59,6 +60,8 @@ enum What {
     },
     /// The agents, connected or lately gone
     Agents,
+    /// What the server's data takes on disk, and of how many orchestrations of each definition
+    Storage,
     /// A lock: who holds it, who waits for it, and since when
     Lock {
         /// Its name
@@ -86,6 +89,7 @@ pub(crate) async fn run(args: GetArgs, global: &Global) -> Result<(), Failure> {
             definitions::one(&client, DefinitionFamily::Activity, &r#type, version, console).await
         }
         (Some(What::Agents), _) => agents(&client, console).await,
+        (Some(What::Storage), _) => storage::show(&client, console).await,
         (Some(What::Lock { name }), _) => locks::show_lock(&client, &name, console).await,
         (Some(What::Election { name }), _) => locks::show_election(&client, &name, console).await,
         (Some(What::Orchestration { id }), _) | (None, Some(id)) => orchestration::show(&client, &id, console).await,

@@ -307,3 +307,38 @@ async fn nothing_half_deleted_is_served_after_kill_9() {
         assert_whole(&client, id, 6).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_room_on_the_disk_is_told() {
+    let server = Server::start();
+    let _agent = server.agent("worker").echo("echo").start();
+    let client = server.client();
+    apply(&client, DEFINITIONS).await;
+    for id in ["q1", "q2"] {
+        run(&client, id, "quick").await;
+    }
+    client.start(&request("s1", "stuck")).await.unwrap();
+    let told: Value = serde_json::from_str(&printed(&server, &["get", "storage", "--output", "json"])).unwrap();
+    assert_eq!(
+        told["namespaces"],
+        json!({"default": {"quick": {"open": 0, "ended": 2}, "stuck": {"open": 1, "ended": 0}}})
+    );
+    let store = told["store"].as_object().unwrap();
+    let parts: u64 = store.values().map(|bytes| bytes.as_u64().unwrap()).sum();
+    assert_eq!(told["storeBytes"], parts);
+    assert!(
+        told["journalBytes"].as_u64().unwrap() > 0 && told["freeBytes"].as_u64().unwrap() > 0,
+        "{told}"
+    );
+    let table = printed(&server, &["get", "storage"]);
+    for part in ["journal", "  history", "MiB", "free on the disk", "quick"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let metrics = client.metrics().await.unwrap();
+    for part in store.keys() {
+        assert!(
+            metrics.contains(&format!("unisono_store_part_bytes{{part=\"{part}\"}}")),
+            "{part}"
+        );
+    }
+}
