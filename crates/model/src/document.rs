@@ -10,7 +10,7 @@ mod read;
 mod yaml;
 
 pub(crate) use draft::{Draft, DraftActivity, DraftActivityDefinition, DraftMapping, DraftOrchestration, DraftSchema};
-pub(crate) use node::Node;
+pub(crate) use node::{Data, Node};
 
 use std::borrow::Cow;
 
@@ -75,12 +75,7 @@ impl Finding {
 /// YAML documents are separated by `---`; a JSON source holds one document, several behind each other, or an array of
 /// them. A source whose name does not tell its language is JSON if it reads as JSON, and otherwise YAML.
 pub fn parse(source: &Source) -> Parsed {
-    let mut parsed = Parsed {
-        drafts: Vec::new(),
-        mistakes: Vec::new(),
-        lines: lines(&source.text),
-        source: source.clone(),
-    };
+    let mut parsed = Parsed::of(source);
     if source.text.len() > MAX_DEFINITION_BYTES {
         let message = format!(
             "the source has {} bytes, more than the {MAX_DEFINITION_BYTES} allowed",
@@ -111,7 +106,8 @@ pub fn parse(source: &Source) -> Parsed {
     parsed
 }
 
-fn nodes(source: &Source, findings: &mut Vec<Finding>) -> Vec<Node> {
+/// The documents of a source, as far as they can be read.
+pub(crate) fn nodes(source: &Source, findings: &mut Vec<Finding>) -> Vec<Node> {
     let name = source.name.to_ascii_lowercase();
     let says_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
     let looks_like_json = source
@@ -147,6 +143,16 @@ pub(crate) fn lines(text: &str) -> Vec<usize> {
 }
 
 impl Parsed {
+    /// A source of which nothing has been read.
+    pub(crate) fn of(source: &Source) -> Self {
+        Self {
+            drafts: Vec::new(),
+            mistakes: Vec::new(),
+            lines: lines(&source.text),
+            source: source.clone(),
+        }
+    }
+
     /// The mistakes in how the source is written. What its definitions mean is judged by
     /// [`validate`](crate::validate::validate), which lists these as well.
     pub fn mistakes(&self) -> &[Mistake] {

@@ -14,6 +14,7 @@ pub mod cron;
 mod fault;
 mod gates;
 mod policy;
+mod reading;
 mod report;
 mod selector;
 mod states;
@@ -21,6 +22,7 @@ mod text;
 mod validate;
 mod view;
 mod why;
+mod written;
 
 pub use amount::{Amount, AmountError, Batch, Growth, Percent, Tolerance};
 pub use calls::{Answer, CallKind, CallSubject, CallView, Counted, Measured};
@@ -33,6 +35,7 @@ pub use policy::{
     Budget, Canary, Drift, HealthPolicy, Joiners, OnFailure, OnNewVersion, OnSilent, OnUnhealthy, Policy, Promotion,
     StartMode, ToleranceMode, Unmatched, Unreachable, Wave,
 };
+pub use reading::{ReadReports, Reading, read_reports};
 pub use report::{Report, ReportError, Reported, Reports, Said};
 pub use selector::{Expression, Operator, Selector};
 pub use states::{Cause, Health, Phase, ReasonCode, RolloutState, VerbName};
@@ -45,3 +48,4 @@ pub use view::{
 pub use why::{
     FailureModel, PlanView, PlannedWave, SimulateRequest, SimulatedWave, SimulationView, StepView, WhyView, rounding,
 };
+pub use written::{locate_faults, read_policy_source};

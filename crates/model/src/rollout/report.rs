@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
-use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -70,25 +68,17 @@ pub struct Report<'a> {
     pub time_zone: Option<Cow<'a, str>>,
 }
 
-impl Report<'_> {
-    /// What it says about its health.
-    #[must_use]
-    pub fn said(&self) -> Said {
-        match (self.health, self.is_error) {
-            (Some(health), _) => health,
-            (None, true) => Said::Unhealthy,
-            (None, false) => Said::Healthy,
-        }
-    }
-}
-
 /// A report that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ReportError(pub Fault);
 
 /// Where a text stands in [`Reports`].
-type Place = Range<u32>;
+pub(super) type Place = Range<u32>;
+
+fn is_blank(place: &Place) -> bool {
+    place.start == place.end
+}
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -101,11 +91,26 @@ struct Entry {
     said: Said,
 }
 
+/// A report whose texts stand in [`Reports`] already, and that has yet to be judged.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) group: Place,
+    pub(super) name: Place,
+    pub(super) version: Option<Place>,
+    pub(super) message: Place,
+    pub(super) labels: Option<Place>,
+    pub(super) time_zone: Option<Place>,
+    pub(super) is_error: bool,
+    pub(super) health: Option<Said>,
+}
+
 /// Reports about many targets, checked, in one piece of memory.
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
     text: String,
     entries: Vec<Entry>,
+    /// The last time zone that was looked up: targets of one place come together.
+    known_zone: Option<Place>,
 }
 
 /// One of [`Reports`].
@@ -134,6 +139,7 @@ impl Reports {
         Self {
             text: String::with_capacity(targets * 24),
             entries: Vec::with_capacity(targets),
+            known_zone: None,
         }
     }
 
@@ -152,56 +158,96 @@ impl Reports {
     /// Adds one.
     ///
     /// # Errors
-    /// [`ReportError`] when a field makes no sense, or there are as many as one request may hold.
+    /// [`ReportError`] when a field makes no sense, or there are as many as one request may hold. Nothing is added then.
     pub fn push(&mut self, report: &Report<'_>) -> Result<(), ReportError> {
-        let index = self.entries.len();
-        if index >= MAX_REPORTED_TARGETS {
-            return Err(ReportError(Fault::new(
-                "too-many-targets",
-                format!("[{index}]"),
-                format!("a report may name {MAX_REPORTED_TARGETS} targets"),
-                "send the others in further requests",
-            )));
-        }
-        check(report).map_err(|mut fault| {
-            fault.field = format!("[{index}].{}", fault.field);
+        let begin = self.text.len();
+        let draft = self.draft(report);
+        draft.and_then(|draft| self.finish(draft)).map_err(|mut fault| {
+            self.text.truncate(begin);
+            fault.field = match fault.field.as_str() {
+                "" => format!("[{}]", self.entries.len()),
+                field => format!("[{}].{field}", self.entries.len()),
+            };
             ReportError(fault)
-        })?;
+        })
+    }
+
+    fn draft(&mut self, report: &Report<'_>) -> Result<Draft, Fault> {
         let labels = match (&report.labels, &report.tags) {
             (Some(labels), _) => Some(Cow::Borrowed(labels)),
             (None, Some(tags)) => Some(Cow::Owned(labels_from_tags(tags))),
             (None, None) => None,
         };
-        let entry = Entry {
+        let mut pairs = |labels: &BTreeMap<String, String>| {
+            self.add_labels(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        };
+        Ok(Draft {
+            labels: labels.map(|labels| pairs(&labels)).transpose()?,
             group: self.add(&report.group),
             name: self.add(&report.name),
-            version: report
-                .version
-                .as_deref()
-                .filter(|it| !it.is_empty())
-                .map(|it| self.add(it)),
+            version: report.version.as_deref().map(|it| self.add(it)),
             message: self.add(cut(&report.message)),
-            labels: labels.map(|labels| self.add_labels(&labels)),
             time_zone: report.time_zone.as_deref().map(|zone| self.add(zone)),
-            said: report.said(),
+            is_error: report.is_error,
+            health: report.health,
+        })
+    }
+
+    /// Judges a draft, and adds it.
+    pub(super) fn finish(&mut self, draft: Draft) -> Result<(), Fault> {
+        if self.entries.len() >= MAX_REPORTED_TARGETS {
+            return Err(Fault::new(
+                "too-many-targets",
+                "",
+                format!("a report may name {MAX_REPORTED_TARGETS} targets"),
+                "send the others in further requests",
+            ));
+        }
+        let entry = Entry {
+            said: match (draft.health, draft.is_error) {
+                (Some(health), _) => health,
+                (None, true) => Said::Unhealthy,
+                (None, false) => Said::Healthy,
+            },
+            version: draft.version.filter(|place| !is_blank(place)),
+            group: draft.group,
+            name: draft.name,
+            message: draft.message,
+            labels: draft.labels,
+            time_zone: draft.time_zone,
         };
+        check(&self.reported(&entry), self.known_zone.as_ref().map(|zone| self.text(zone)))?;
+        if entry.time_zone.is_some() {
+            self.known_zone.clone_from(&entry.time_zone);
+        }
         self.entries.push(entry);
         Ok(())
     }
 
-    fn add(&mut self, text: &str) -> Place {
+    pub(super) fn add(&mut self, text: &str) -> Place {
         let start = self.end();
         self.text.push_str(text);
         start..self.end()
     }
 
-    fn add_labels(&mut self, labels: &BTreeMap<String, String>) -> Place {
+    /// Labels, sorted by their keys.
+    pub(super) fn add_labels<'a>(
+        &mut self,
+        labels: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Place, Fault> {
+        let fault = |reason: String, fix| Fault::new("invalid-target", "labels", reason, fix);
+        if labels.len() > MAX_LABELS {
+            return Err(fault(
+                format!("a target may have {MAX_LABELS} labels"),
+                "leave some out",
+            ));
+        }
         let start = self.end();
         for (key, value) in labels {
-            // Writing to a text cannot fail.
-            let _ = write!(self.text, "{key}\u{1}{value}\u{2}");
+            check_label(key, value).map_err(|error| fault(error.to_string(), "shorten the label, or correct it"))?;
+            self.text.extend([key, "\u{1}", value, "\u{2}"]);
         }
-        start..self.end()
+        Ok(start..self.end())
     }
 
     fn end(&self) -> u32 {
@@ -236,36 +282,78 @@ impl Reports {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reported<'_>> {
         self.entries.iter().map(|entry| self.reported(entry))
     }
+
+    /// Cuts them into parts of at most so many targets: a large request is decided bit by bit, and holds nobody up.
+    #[must_use]
+    pub fn parts(self, targets: usize) -> Vec<Self> {
+        if self.len() <= targets {
+            return vec![self];
+        }
+        let Self { text, entries, .. } = self;
+        let part = |entries: &[Entry]| {
+            let (mut begin, mut end) = (u32::MAX, 0);
+            for place in entries.iter().flat_map(Entry::places) {
+                (begin, end) = (begin.min(place.start), end.max(place.end));
+            }
+            let begin = begin.min(end);
+            let mut entries = entries.to_vec();
+            for place in entries.iter_mut().flat_map(Entry::places_mut) {
+                *place = place.start - begin..place.end - begin;
+            }
+            Self {
+                text: text[begin as usize..end as usize].to_owned(),
+                entries,
+                known_zone: None,
+            }
+        };
+        entries.chunks(targets.max(1)).map(part).collect()
+    }
 }
 
-fn check(report: &Report<'_>) -> Result<(), Fault> {
+impl Entry {
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        let some = [&self.version, &self.labels, &self.time_zone];
+        [&self.group, &self.name, &self.message]
+            .into_iter()
+            .chain(some.into_iter().flatten())
+            // An empty text may be said to stand anywhere.
+            .filter(|place| !is_blank(place))
+    }
+
+    fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        let some = [&mut self.version, &mut self.labels, &mut self.time_zone];
+        [&mut self.group, &mut self.name, &mut self.message]
+            .into_iter()
+            .chain(some.into_iter().flatten())
+            .map(|place| {
+                if is_blank(place) {
+                    *place = 0..0;
+                }
+                place
+            })
+            .filter(|place| !is_blank(place))
+    }
+}
+
+fn check(report: &Reported<'_>, known_zone: Option<&str>) -> Result<(), Fault> {
     let text = |field: &'static str, result: Result<(), super::text::TextError>, fix: &'static str| {
         result.map_err(|error| Fault::new("invalid-target", field, error.to_string(), fix))
     };
-    text("name", TargetName::check(&report.name), "give the target's name")?;
+    text("name", TargetName::check(report.name), "give the target's name")?;
     text(
         "group",
-        GroupName::check(&report.group),
+        GroupName::check(report.group),
         "give a group's name, or leave it out",
     )?;
-    if let Some(version) = &report.version
-        && !version.is_empty()
-    {
+    if let Some(version) = report.version {
         text(
             "version",
             Version::check(version),
             "give the version that the target runs, or leave it out",
         )?;
     }
-    let labels = report.labels.iter().flatten();
-    for (key, value) in labels.clone() {
-        text("labels", check_label(key, value), "shorten the label")?;
-    }
-    if labels.count() > MAX_LABELS {
-        let reason = format!("a target may have {MAX_LABELS} labels");
-        return Err(Fault::new("invalid-target", "labels", reason, "leave some out"));
-    }
-    match report.time_zone.as_deref().filter(|name| !name.is_empty()).map(zone) {
+    let zone_name = report.time_zone.filter(|name| !name.is_empty() && Some(*name) != known_zone);
+    match zone_name.map(zone) {
         Some(Err(reason)) => Err(Fault::new(
             "invalid-target",
             "timeZone",
@@ -277,7 +365,7 @@ fn check(report: &Report<'_>) -> Result<(), Fault> {
 }
 
 /// As much of a message as is kept.
-fn cut(message: &str) -> &str {
+pub(super) fn cut(message: &str) -> &str {
     let mut end = message.len().min(MAX_MESSAGE_BYTES);
     while !message.is_char_boundary(end) {
         end -= 1;
@@ -285,60 +373,15 @@ fn cut(message: &str) -> &str {
     &message[..end]
 }
 
-impl<'de> Deserialize<'de> for Reports {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Many;
-        impl<'de> Visitor<'de> for Many {
-            type Value = Reports;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list of targets")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Reports, A::Error> {
-                let mut reports = Reports::default();
-                while let Some(report) = seq.next_element::<Report<'de>>()? {
-                    reports.push(&report).map_err(serde::de::Error::custom)?;
-                }
-                Ok(reports)
-            }
-        }
-        deserializer.deserialize_seq(Many)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn reports_are_packed_and_read_back() {
-        let json = r#"[
-            {"name": "a/\"b\"", "group": "g.1", "version": "v1", "message": "fine", "labels": {"zone": "a", "rack": "7"}},
-            {"name": "ü", "isError": true, "tags": "zone=b, canary"},
-            {"name": "c", "health": "busy", "isError": true, "timeZone": "Europe/Berlin"}]"#;
-        let reports: Reports = serde_json::from_str(json).unwrap();
-        let first = reports.get(0);
-        assert_eq!((first.group, first.name, first.version), ("g.1", "a/\"b\"", Some("v1")));
-        assert_eq!(first.labels, Some("rack\u{1}7\u{2}zone\u{1}a\u{2}"));
-        assert_eq!(reports.get(1).labels, Some("canary\u{1}\u{2}zone\u{1}b\u{2}"));
-        let said: Vec<Said> = reports.iter().map(|it| it.said).collect();
-        assert_eq!(said, [Said::Healthy, Said::Unhealthy, Said::Busy]);
-        assert_eq!(reports.get(2).time_zone, Some("Europe/Berlin"));
-    }
-
-    #[test]
-    fn a_bad_target_is_named_by_its_place_and_field() {
-        for (json, part) in [
-            (r#"[{"name": "a"}, {"name": ""}]"#, "[1].name"),
-            (r#"[{"name": "a", "version": "\n"}]"#, "[0].version"),
-            (r#"[{"name": "a", "timeZone": "Mars/Base"}]"#, "[0].timeZone"),
-            (r#"[{"version": "v1"}]"#, "missing field `name`"),
-            (r#"[{"name": "a", "versoin": "v1"}]"#, "versoin"),
-        ] {
-            let error = serde_json::from_str::<Reports>(json).unwrap_err().to_string();
-            assert!(error.contains(part), "{json}: {error}");
+    fn report(name: &str) -> Report<'_> {
+        Report {
+            name: name.into(),
+            ..Report::default()
         }
     }
 
@@ -347,11 +390,47 @@ mod tests {
         let mut reports = Reports::default();
         let message = "ü".repeat(600);
         let report = Report {
-            name: "a".into(),
             message: message.as_str().into(),
-            ..Report::default()
+            ..report("a")
         };
         reports.push(&report).unwrap();
         assert_eq!(reports.get(0).message.len(), 1024);
+    }
+
+    #[test]
+    fn what_is_refused_leaves_nothing_behind_and_no_label_hides_another() {
+        let mut reports = Reports::default();
+        for (key, value) in [("a", "x\u{2}b\u{1}c"), ("a\u{1}b", "c"), ("", "x")] {
+            let labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            let bad = Report {
+                labels: Some(labels),
+                ..report("a")
+            };
+            assert_eq!(reports.push(&bad).unwrap_err().0.field, "[0].labels");
+        }
+        assert_eq!((reports.len(), reports.text.len()), (0, 0));
+    }
+
+    #[test]
+    fn parts_are_the_same_reports_in_the_same_order() {
+        let mut reports = Reports::default();
+        let names: Vec<String> = (0..10).map(|number| format!("target-{number}")).collect();
+        for (number, name) in names.iter().enumerate() {
+            let with_more = Report {
+                version: (number % 2 == 0).then_some("v1".into()),
+                time_zone: (number % 3 == 0).then_some("Europe/Berlin".into()),
+                group: if number > 4 { "g".into() } else { "".into() },
+                tags: (number % 4 == 0).then_some("zone=a".into()),
+                ..report(name)
+            };
+            reports.push(&with_more).unwrap();
+        }
+        let said = |reports: &Reports| reports.iter().map(|it| format!("{it:?}")).collect::<Vec<_>>();
+        let whole = said(&reports);
+        for size in [1, 3, 10, 11] {
+            let parts = reports.clone().parts(size);
+            assert_eq!(parts.len(), 10_usize.div_ceil(size));
+            assert_eq!(parts.iter().flat_map(said).collect::<Vec<_>>(), whole);
+        }
     }
 }
