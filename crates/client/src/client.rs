@@ -412,6 +412,12 @@ impl Client {
             .map_err(|error| request::failure(&self.inner.server, self.inner.timeout, error))
     }
 
+    /// A request outside of the namespace.
+    pub(crate) fn outside(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.inner.server);
+        self.inner.http.request(method, url).timeout(self.inner.timeout)
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.inner
             .http

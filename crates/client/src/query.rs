@@ -9,7 +9,7 @@ use unisono_model::ids::Timestamp;
 use crate::error::ClientError;
 
 /// Everything that may stand in a path's segment as it is.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Which page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

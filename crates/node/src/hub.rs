@@ -14,6 +14,7 @@ use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
 
 use crate::feed::Feed;
+use crate::fleets::Fleets;
 use crate::partition::RunEvent;
 use crate::waits::Waits;
 
@@ -36,6 +37,8 @@ pub(crate) struct Hub {
     pub(crate) feed: Feed,
     /// Who awaits a key, or a place in the queue of a lock.
     pub(crate) waits: Waits,
+    /// Who watches an entity.
+    pub(crate) fleets: Arc<Fleets>,
 }
 
 type Waiters = FxHashMap<(Name, Name), Vec<oneshot::Sender<OrchestrationState>>>;

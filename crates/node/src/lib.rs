@@ -7,6 +7,7 @@ mod api;
 pub mod backup;
 mod error;
 mod feed;
+mod fleets;
 mod hub;
 pub mod inspect;
 mod leadership;

@@ -6,6 +6,8 @@ use unisono_model::ids::Revision;
 use unisono_model::name::Name;
 use unisono_model::rollout::{Answer, ClassicOptions, EntityName, Policy, Reports, TargetId, Version};
 
+use super::request::RequestKey;
+
 /// A request about an entity, its targets and its rollouts. The first that names an entity makes it, where that is said.
 #[derive(Clone, Debug)]
 pub enum RolloutCommand {
@@ -78,6 +80,8 @@ pub struct By {
     pub reason: Option<String>,
     /// The entity's revision that this was decided on (`If-Match`); any when `None`.
     pub based_on: Option<Revision>,
+    /// What makes the request the same as one that was answered already; nothing when `None`.
+    pub request: Option<RequestKey>,
 }
 
 /// What someone does to an entity or its rollout.

@@ -45,13 +45,7 @@ pub(crate) fn decide(
             entity,
             by,
             verb,
-        } => {
-            let mut done = verbs::decide(rollouts, (namespace, entity), by, verb, at, events)?;
-            if done.changed {
-                done.revision = Revision(revision.0 + events.len() as u64);
-            }
-            Ok(RolloutReply::Done(done))
-        }
+        } => verbs::decide(rollouts, (namespace, entity), by, verb, (revision, at), events).map(RolloutReply::Done),
         RolloutCommand::Freeze { namespace, for_ms, by } => {
             events.push(E::Frozen {
                 namespace: namespace.map(|it| it.as_str().to_owned()),

@@ -59,6 +59,7 @@ pub(crate) fn apply(head: &mut Head, (revision, at): (Revision, Timestamp), even
             let received = head.facts.received.entry(subscriber.clone()).or_default();
             *received = (*received).max(*sequence);
         }
+        Decision::Remembered { .. } => head.facts.requests.remember(revision, decision),
         Decision::Failed { .. } => fail(head, (*rollout, at), decision),
         Decision::Ended { .. } => end(head, (*rollout, at), decision),
         _ => {

@@ -606,6 +606,28 @@ pub enum Decision {
     /// The version that waited no longer does.
     #[n(32)]
     Unqueued,
+    /// A request that brought a key of its own was answered like this.
+    #[n(33)]
+    Remembered {
+        /// The key.
+        #[n(0)]
+        key: String,
+        /// A digest of what was asked.
+        #[n(1)]
+        digest: u64,
+        /// The code of the verb.
+        #[n(2)]
+        verb: u8,
+        /// What it did, for people.
+        #[n(3)]
+        message: String,
+        /// Whether it changed anything else.
+        #[n(4)]
+        changed: bool,
+        /// The rollout that it was about.
+        #[n(5)]
+        rollout: Option<u32>,
+    },
 }
 
 /// What follows when a version is bad.
@@ -626,7 +648,46 @@ pub enum Then {
     GoBackAtOnce,
 }
 
+/// Which targets are shown differently after an event.
+pub enum Touched<'a> {
+    /// None.
+    None,
+    /// These, each once or several times.
+    Some(Box<dyn Iterator<Item = u32> + 'a>),
+    /// Any of them.
+    Any,
+}
+
+fn judged(judgements: &[Judgement]) -> impl Iterator<Item = u32> + '_ {
+    judgements.iter().flat_map(|it| it.slots.iter())
+}
+
 impl RolloutEvent {
+    /// Which targets are shown differently after it.
+    #[must_use]
+    pub fn touched(&self) -> Touched<'_> {
+        match self {
+            Self::Reported { joined, changes, .. } => {
+                let joined = joined.iter().map(|it| it.slot);
+                Touched::Some(Box::new(joined.chain(changes.iter().map(|it| it.slot))))
+            }
+            Self::Heard { silent, .. } => Touched::Some(Box::new(judged(silent))),
+            Self::Judged { judgements, .. } => Touched::Some(Box::new(judged(judgements))),
+            Self::Assigned { slots, .. } => Touched::Some(Box::new(slots.iter())),
+            Self::Decided { decision, .. } => match decision {
+                Decision::Planned { .. } | Decision::Ended { .. } | Decision::PolicySet { .. } => Touched::Any,
+                Decision::Retried { slots }
+                | Decision::Skipped { slots }
+                | Decision::Condemned { slots }
+                | Decision::Pinned { slots, .. }
+                | Decision::Unpinned { slots }
+                | Decision::Forgot { slots, .. } => Touched::Some(Box::new(slots.iter())),
+                _ => Touched::None,
+            },
+            Self::Created { .. } | Self::Restarted { .. } | Self::Frozen { .. } | Self::Thawed { .. } => Touched::None,
+        }
+    }
+
     /// The entity that it is about, if it is about one.
     #[must_use]
     pub fn entity(&self) -> Option<u32> {

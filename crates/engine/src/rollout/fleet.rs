@@ -203,6 +203,12 @@ impl Fleet {
         self.len() == 0
     }
 
+    /// Its number in the partition.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.head.number
+    }
+
     /// Its namespace.
     #[must_use]
     pub fn namespace(&self) -> &Name {

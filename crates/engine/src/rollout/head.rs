@@ -75,6 +75,9 @@ pub(crate) struct Facts {
     /// How long targets took from being told to proving themselves, in milliseconds; 0 when nothing is known.
     #[n(11)]
     pub(crate) typical_ms: i64,
+    /// Requests that were answered, in case they come again.
+    #[n(12)]
+    pub(crate) requests: super::request::Requests,
 }
 
 /// A version that waits for the end of a rollout.

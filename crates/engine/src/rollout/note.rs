@@ -326,7 +326,8 @@ fn decided(decision: &Decision) -> Option<(&'static str, String, Option<RolloutS
         Decision::Answered { detail, .. } if !detail.is_empty() => said("answered", detail.clone()),
         Decision::Unanswered { detail, .. } => said("unanswered", format!("no answer: {detail}")),
         Decision::Measured { name, detail, .. } => said("measured", format!("analysis \"{name}\": {detail}")),
-        Decision::Answered { .. }
+        Decision::Remembered { .. }
+        | Decision::Answered { .. }
         | Decision::Asked { .. }
         | Decision::AskedAgain { .. }
         | Decision::Acknowledged { .. } => None,

@@ -73,6 +73,12 @@ pub enum RolloutRejection {
         /// What it is.
         found: Revision,
     },
+    /// The request's key was used for another request.
+    #[error("the key \"{key}\" belongs to another request about this entity")]
+    KeyTaken {
+        /// Which key.
+        key: String,
+    },
     /// Something that was written makes no sense.
     #[error("{}", unisono_model::rollout::faults(.0))]
     Faults(Vec<Fault>),
@@ -112,6 +118,7 @@ impl RolloutRejection {
             Self::BadVersion { .. } => "bad-version",
             Self::UnderWay { .. } => "rollout-under-way",
             Self::Changed { .. } => "changed-meanwhile",
+            Self::KeyTaken { .. } => "idempotency-key-taken",
             Self::Faults(_) => "invalid-request",
             Self::CallNotFound { .. } => "call-not-found",
             Self::WrongAnswer { .. } => "wrong-answer",
@@ -136,6 +143,7 @@ impl RolloutRejection {
                 "wait for its end, abort it, or let the policy queue or replace versions".to_owned()
             }
             Self::Changed { .. } => "look at it again, and repeat the request with its new revision".to_owned(),
+            Self::KeyTaken { .. } => "give each request a key of its own".to_owned(),
             Self::Faults(faults) => faults.first().map_or(String::new(), |fault| fault.fix.clone()),
             Self::CallNotFound { .. } => "answer a call that is listed with the rollout".to_owned(),
             Self::WrongAnswer { wanted } => format!("answer with {wanted}"),

@@ -109,21 +109,63 @@ fn address() -> (Name, EntityName) {
     }
 }
 
-/// Runs a rollout against a model of failures: on the targets of the fleet, or on made-up ones.
+/// What a simulation begins with: the targets of a fleet, or as many as it takes of them.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    policy: Option<std::sync::Arc<Policy>>,
+    good: Option<String>,
+    targets: Reports,
+    /// Of each target, whether nobody knows when it will be back.
+    dead: Vec<bool>,
+}
+
+impl Sample {
+    /// Adds the targets of a fleet from a slot on, so many of them. Where to go on, if there are more.
+    pub fn add(&mut self, fleet: &Fleet, from: u64, limit: usize) -> Option<u64> {
+        self.policy = Some(std::sync::Arc::clone(&fleet.head.policy));
+        self.good.clone_from(&fleet.head.facts.good);
+        let from = u32::try_from(from).unwrap_or(u32::MAX);
+        let mut all = fleet.targets.iter_from(from);
+        for (_, target) in all.by_ref().take(limit) {
+            let dead = target.health == Health::Unknown;
+            let (text, zone) = split_traits(fleet.texts.traits.get(target.traits));
+            let version = fleet.texts.versions.get(target.version);
+            let labels = labels(text).map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let report = Report {
+                name: (&*target.name).into(),
+                group: fleet.texts.groups.get(target.group).into(),
+                version: Some(if version.is_empty() { "before" } else { version }.into()),
+                health: Some(if dead { Said::Offline } else { target.said() }),
+                labels: Some(labels.collect()),
+                time_zone: (!zone.is_empty()).then_some(zone.into()),
+                ..Report::default()
+            };
+            // One that is more than a simulation takes is refused later, by their number.
+            if self.targets.push(&report).is_ok() {
+                self.dead.push(dead);
+            }
+        }
+        all.next()
+            .map(|(slot, _)| u64::from(slot))
+            .filter(|_| self.targets.len() < MOST_TARGETS)
+    }
+}
+
+/// Runs a rollout against a model of failures: on the targets of a fleet, or on made-up ones.
 ///
 /// # Errors
 /// Every [`Fault`] of the request.
-pub fn simulate(fleet: Option<&Fleet>, request: &SimulateRequest) -> Result<SimulationView, Vec<Fault>> {
+pub fn simulate(sample: &Sample, request: &SimulateRequest) -> Result<SimulationView, Vec<Fault>> {
     let policy = request
         .policy
         .clone()
-        .or_else(|| fleet.map(|fleet| (*fleet.head.policy).clone()))
+        .or_else(|| sample.policy.as_deref().cloned())
         .unwrap_or_default();
     let mut faults = contradictions(&policy);
     faults.extend(model_faults(&request.model));
     let count = request
         .targets
-        .map_or_else(|| fleet.map_or(0, Fleet::len), |count| count as usize);
+        .map_or_else(|| sample.targets.len(), |count| count as usize);
     if count == 0 || count > MOST_TARGETS {
         let reason = format!("{count} targets are not between 1 and {MOST_TARGETS}");
         faults.push(Fault::new(
@@ -137,10 +179,25 @@ pub fn simulate(fleet: Option<&Fleet>, request: &SimulateRequest) -> Result<Simu
         return Err(faults);
     }
     let mut world = World::new(request);
-    world.populate(fleet.filter(|_| request.targets.is_none()), count);
+    world.populate(Some(sample).filter(|_| request.targets.is_none()), count);
     world.begin(without_gates(policy), request);
     world.run(Timestamp(BEGIN.0).plus_millis(request.limit_seconds.saturating_mul(1_000)));
     Ok(world.view(request.seed))
+}
+
+/// So many targets that run a version called `before`.
+fn made_up(count: usize) -> Reports {
+    let mut reports = Reports::with_capacity(count);
+    for number in 0..count {
+        let report = Report {
+            name: format!("target-{number:06}").into(),
+            version: Some("before".into()),
+            ..Report::default()
+        };
+        // Nothing is wrong with one that is made here, and there are no more than one request may hold.
+        let _ = reports.push(&report);
+    }
+    reports
 }
 
 fn model_faults(model: &FailureModel) -> Vec<Fault> {
@@ -218,53 +275,23 @@ impl World {
     }
 
     /// The targets report for the first time.
-    fn populate(&mut self, fleet: Option<&Fleet>, count: usize) {
-        let made_up = |number: usize| Report {
-            name: format!("target-{number:06}").into(),
-            version: Some("before".into()),
-            ..Report::default()
+    fn populate(&mut self, sample: Option<&Sample>, count: usize) {
+        let targets = match sample {
+            Some(sample) => sample.targets.clone(),
+            None => made_up(count),
         };
-        let mut dead = vec![false; count];
-        let mut all: Vec<Report<'_>> = Vec::with_capacity(count);
-        match fleet {
-            None => all.extend((0..count).map(made_up)),
-            Some(fleet) => all.extend(fleet.targets.iter().enumerate().map(|(number, (_, target))| {
-                // Nobody knows when it will be back.
-                dead[number] = target.health == Health::Unknown;
-                let (text, zone) = split_traits(fleet.texts.traits.get(target.traits));
-                let version = fleet.texts.versions.get(target.version);
-                Report {
-                    name: (&*target.name).into(),
-                    group: fleet.texts.groups.get(target.group).into(),
-                    version: Some(if version.is_empty() { "before" } else { version }.into()),
-                    health: Some(if dead[number] { Said::Offline } else { target.said() }),
-                    labels: Some(
-                        labels(text)
-                            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                            .collect(),
-                    ),
-                    time_zone: (!zone.is_empty()).then_some(zone.into()),
-                    ..Report::default()
-                }
-            })),
-        }
-        for part in all.chunks(unisono_model::limits::MAX_REPORTED_TARGETS) {
-            let mut reports = Reports::with_capacity(part.len());
-            for report in part {
-                // They come from a fleet, or were made here.
-                let _ = reports.push(report);
-            }
-            self.report(reports);
-        }
-        for report in &all {
+        for target in targets.iter() {
             let fate = self.fate();
             self.fates.push(fate);
-            self.names.push((report.group.to_string(), report.name.to_string()));
-            self.runs.push(report.version.as_deref().unwrap_or_default().to_owned());
+            self.names.push((target.group.to_owned(), target.name.to_owned()));
+            self.runs.push(target.version.unwrap_or_default().to_owned());
         }
-        (self.dead, self.flapped, self.touched) = (dead, vec![false; count], vec![false; count]);
-        self.told = vec![0; count];
-        let good = fleet.map_or(Some("before".to_owned()), |fleet| fleet.head.facts.good.clone());
+        self.dead = sample.map_or_else(|| vec![false; count], |sample| sample.dead.clone());
+        (self.told, self.flapped, self.touched) = (vec![0; count], vec![false; count], vec![false; count]);
+        for part in targets.parts(unisono_model::limits::MAX_REPORTED_TARGETS) {
+            self.report(part);
+        }
+        let good = sample.map_or(Some("before".to_owned()), |sample| sample.good.clone());
         if let Some(world) = self.rollouts.fleet_mut(1) {
             world.head.facts.good = good;
         }

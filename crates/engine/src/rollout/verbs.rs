@@ -1,7 +1,7 @@
 //! What people do to entities and rollouts: each verb says what it did, or why not.
 
 use rustc_hash::FxHashSet;
-use unisono_model::ids::Timestamp;
+use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
 use unisono_model::rollout::{
     ClassicOptions, Done, EntityName, Fault, OnNewVersion, Phase, Policy, ReasonCode, RolloutState, StartMode,
@@ -16,6 +16,7 @@ use super::fleet::Fleet;
 use super::gates::approvals;
 use super::head::{Head, Mark, Rollout, Stage};
 use super::rejection::RolloutRejection as R;
+use super::request::{Known, RequestKey};
 use super::slots::Slots;
 use super::state::Rollouts;
 use super::targets::{labels, split_traits};
@@ -58,10 +59,11 @@ pub(crate) fn decide(
     (namespace, entity): (Name, EntityName),
     by: By,
     verb: Verb,
-    at: Timestamp,
+    (revision, at): (Revision, Timestamp),
     events: &mut Vec<E>,
 ) -> Result<Done, R> {
     let before = events.len();
+    let request = by.request.clone();
     let made;
     let fleet = match rollouts.get(&namespace, &entity) {
         Some(fleet) => fleet,
@@ -80,6 +82,17 @@ pub(crate) fn decide(
         None => return Err(R::EntityNotFound { entity }),
     };
     let name = verb.name();
+    let known = request
+        .as_ref()
+        .and_then(|request| fleet.head.facts.requests.find(request));
+    match (known, &request) {
+        (Some(Known::Answered(done)), _) => return Ok(done),
+        (Some(Known::Other), Some(request)) => {
+            let key = request.key.clone();
+            return Err(R::KeyTaken { key });
+        }
+        _ => {}
+    }
     let mut act = Act {
         rollouts,
         fleet,
@@ -90,19 +103,33 @@ pub(crate) fn decide(
     };
     let done = act.check_basis().and_then(|()| act.decide(verb));
     match done {
-        Ok(done) => {
+        Ok(message) => {
             let changed = act
                 .events
                 .iter()
                 .skip(before)
                 .any(|event| matches!(event, E::Decided { .. }));
-            // An entity is not made by what changes nothing else.
+            let rollout = fleet.head.open().map(|rollout| rollout.id);
+            if let Some(RequestKey { key, digest }) = request {
+                act.push(Decision::Remembered {
+                    key,
+                    digest,
+                    verb: name.code(),
+                    message: message.clone(),
+                    changed,
+                    rollout,
+                });
+            }
+            let count = events.len() - before;
             Ok(Done {
                 verb: name,
-                message: done,
+                message,
                 changed,
-                rollout: fleet.head.open().map(|rollout| rollout.id),
-                revision: fleet.head.revision,
+                rollout,
+                revision: match count {
+                    0 => fleet.head.revision,
+                    count => Revision(revision.0 + count as u64),
+                },
             })
         }
         Err(rejection) => {

@@ -16,12 +16,14 @@ use super::head::{Call, Freeze, Mark, Past, Rollout, Stage};
 use super::interner::NONE;
 use super::state::Rollouts;
 use super::tally::{Group, plan_of};
-use super::target::{ARRIVED, CATCHING_UP, DRIFTED, NEVER, Target};
+use super::target::{DRIFTED, NEVER, Target};
 use super::targets::{labels, split_traits};
 use super::waves::LEFT_OUT;
 
 /// Domains that a rollout shows.
 const MOST_DOMAINS: usize = 1_000;
+/// Targets that are looked at for one page: whoever searches a large fleet asks again, and others have their turn meanwhile.
+const LOOKED_AT: u32 = 65_536;
 
 /// Which targets a page shows. What is `None` is not asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub struct TargetFilter {
     pub version: Option<String>,
     /// Drifted, or not.
     pub drifted: Option<bool>,
+    /// Told another version than it runs, or not.
+    pub change: Option<bool>,
+    /// With all of these labels.
+    pub labels: Vec<(String, String)>,
 }
 
 pub(crate) fn counts(group: &Group, gone: (u64, u64)) -> Counts {
@@ -109,13 +115,15 @@ impl Rollouts {
         names
     }
 
-    /// The entities of a namespace, by name.
+    /// The entities of a namespace, by name: those after a name, so many of them.
     #[must_use]
-    pub fn entities(&self, namespace: &Name) -> Vec<EntitySummary> {
-        let here = self.all().filter(|fleet| fleet.head.namespace == *namespace);
-        let mut entities: Vec<EntitySummary> = here.map(Fleet::summary).collect();
-        entities.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        entities
+    pub fn entities(&self, namespace: &Name, after: Option<&str>, limit: usize) -> Vec<EntitySummary> {
+        let here = self.all().filter(|fleet| {
+            fleet.head.namespace == *namespace && after.is_none_or(|after| fleet.head.name.as_str() > after)
+        });
+        let mut entities: Vec<&Fleet> = here.collect();
+        entities.sort_unstable_by(|a, b| a.head.name.cmp(&b.head.name));
+        entities.into_iter().take(limit).map(Fleet::summary).collect()
     }
 
     /// Everything about an entity, its targets left out.
@@ -315,6 +323,13 @@ impl Fleet {
             .collect()
     }
 
+    /// The numbers of the first and the last entry of the history that is kept; none when there is none.
+    #[must_use]
+    pub fn history_kept(&self) -> Option<(u64, u64)> {
+        let first = self.notes.iter().next()?.sequence;
+        Some((first, self.notes.last()))
+    }
+
     /// What a subscriber has not received, the oldest first.
     #[must_use]
     pub fn outbox(&self, subscriber: &str, limit: usize) -> Vec<OutboxEntry> {
@@ -487,48 +502,41 @@ impl Fleet {
     #[must_use]
     pub fn instruction(&self, slot: u32) -> Option<Instruction> {
         let target = self.targets.get(slot)?;
-        let instructed = target.instructed();
+        let told = self.guidance(target);
         Some(Instruction {
             group: self.group_name(target),
             name: Self::target_name(target),
-            version: self.version(instructed),
-            change: instructed != NONE && instructed != target.version,
-            phase: self.phase(target),
-            message: self.tell(target),
+            version: told.version,
+            change: told.change,
+            phase: told.phase,
+            message: told.message,
         })
     }
 
-    fn tell(&self, target: &Target) -> String {
-        let expected = self.texts.versions.get(target.expected);
-        match target.phase {
-            Phase::InFlight if target.has(ARRIVED) => format!("runs {expected}, and has to prove itself"),
-            Phase::InFlight => format!("take version {expected}"),
-            Phase::RollingBack if target.has(ARRIVED) => format!("is back at {expected}, and has to prove itself"),
-            Phase::RollingBack => format!("go back to version {expected}"),
-            Phase::Pinned => format!("is tied to version {expected}"),
-            _ if target.has(CATCHING_UP) => format!("take version {expected}"),
-            _ if target.has(DRIFTED) => format!("has left version {expected}, and is left alone"),
-            _ if target.expected != NONE && !target.is_where_expected() => format!("take version {expected}"),
-            _ => "keep what you run".to_owned(),
+    /// The slots of targets that fit, from a slot on: as many as asked for, out of those that are looked at by one call.
+    /// Where to go on, if there may be more.
+    #[must_use]
+    pub fn find_all(&self, from: u64, limit: usize, filter: &TargetFilter) -> (Vec<u32>, Option<u64>) {
+        let from = u32::try_from(from).unwrap_or(u32::MAX);
+        let end = from.saturating_add(LOOKED_AT);
+        let mut found = Vec::new();
+        for (slot, target) in self.targets.iter_from(from) {
+            if slot >= end || (found.len() == limit && self.fits(target, filter)) {
+                return (found, Some(u64::from(slot)));
+            }
+            if self.fits(target, filter) {
+                found.push(slot);
+            }
         }
+        (found, None)
     }
 
-    /// The targets from a slot on, as far as they fit, a page of them.
+    /// The targets from a slot on, as far as they fit, a page of them. A page may hold fewer than asked for and still have
+    /// a next one: one call looks at so many targets and no more.
     #[must_use]
     pub fn page(&self, from: u64, limit: usize, filter: &TargetFilter) -> TargetPage {
-        let from = u32::try_from(from).unwrap_or(u32::MAX);
-        let mut targets = Vec::new();
-        let mut next = None;
-        for (slot, target) in self.targets.iter_from(from) {
-            if !self.fits(target, filter) {
-                continue;
-            }
-            if targets.len() == limit {
-                next = Some(u64::from(slot));
-                break;
-            }
-            targets.extend(self.target_view(slot));
-        }
+        let (slots, next) = self.find_all(from, limit, filter);
+        let targets = slots.into_iter().filter_map(|slot| self.target_view(slot)).collect();
         TargetPage { targets, next }
     }
 
@@ -540,6 +548,21 @@ impl Fleet {
             && filter.phase.is_none_or(|phase| self.phase(target) == phase)
             && version.is_none_or(|version| self.texts.versions.get(target.version) == version)
             && filter.drifted.is_none_or(|drifted| target.has(DRIFTED) == drifted)
+            && filter
+                .change
+                .is_none_or(|change| self.is_told_to_change(target) == change)
+            && (filter.labels.is_empty() || self.has_labels(target, &filter.labels))
+    }
+
+    fn is_told_to_change(&self, target: &Target) -> bool {
+        let instructed = target.instructed();
+        instructed != NONE && instructed != target.version
+    }
+
+    fn has_labels(&self, target: &Target, wanted: &[(String, String)]) -> bool {
+        let (text, _) = split_traits(self.texts.traits.get(target.traits));
+        let has = |(key, value): &(String, String)| labels(text).any(|it| it == (key.as_str(), value.as_str()));
+        wanted.iter().all(has)
     }
 
     /// Everything about the target in a slot.
@@ -599,18 +622,20 @@ impl Fleet {
         (cells, all.next().map(|(slot, _)| slot))
     }
 
-    /// Every target as older controllers are answered, or those of one group: with the version that it should run.
-    pub fn classic_targets<'a>(&'a self, group: Option<&'a str>) -> impl Iterator<Item = ClassicTarget> + 'a {
-        let all = self.targets.iter();
-        all.filter(move |(_, target)| group.is_none_or(|group| self.texts.groups.get(target.group) == group))
-            .map(|(_, target)| ClassicTarget {
+    /// Targets as older controllers are answered: with the version that each should run.
+    pub fn classic_targets<'a>(&'a self, slots: &'a [u32]) -> impl Iterator<Item = ClassicTarget> + 'a {
+        let targets = slots.iter().filter_map(|slot| self.targets.get(*slot));
+        targets.map(|target| {
+            let told = self.guidance(target);
+            ClassicTarget {
                 name: target.name.to_string(),
                 group: self.texts.groups.get(target.group).to_owned(),
                 tags: String::new(),
-                version: self.version(target.instructed()),
-                message: self.tell(target),
+                version: told.version,
+                message: told.message,
                 is_error: target.phase == Phase::Failed || target.phase == Phase::NotRecovered,
-            })
+            }
+        })
     }
 
     /// Where the entity stands, in the words of older controllers.

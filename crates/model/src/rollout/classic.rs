@@ -19,7 +19,10 @@ use utoipa::ToSchema;
 use super::amount::{Amount, Batch, Percent, Tolerance};
 use super::fault::Fault;
 use super::policy::{HealthPolicy, OnFailure, OnNewVersion, OnSilent, OnUnhealthy, Policy};
+use super::report::Report;
+use super::states::Phase;
 use super::text::Version;
+use super::view::Instruction;
 
 /// The options of older controllers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -130,6 +133,35 @@ pub struct ClassicTarget {
     /// Whether something is wrong.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_error: bool,
+}
+
+impl<'a> From<&'a ClassicTarget> for Report<'a> {
+    fn from(target: &'a ClassicTarget) -> Self {
+        Self {
+            name: target.name.as_str().into(),
+            group: target.group.as_str().into(),
+            version: target.version.as_deref().map(Into::into),
+            message: target.message.as_str().into(),
+            is_error: target.is_error,
+            tags: (!target.tags.is_empty()).then(|| target.tags.as_str().into()),
+            ..Self::default()
+        }
+    }
+}
+
+impl Instruction {
+    /// The same as older controllers are answered. Of the target that was reported, only its tags are repeated.
+    #[must_use]
+    pub fn into_classic(self, reported: &ClassicTarget) -> ClassicTarget {
+        ClassicTarget {
+            name: self.name.to_string(),
+            group: self.group.to_string(),
+            tags: reported.tags.clone(),
+            version: self.version,
+            message: self.message,
+            is_error: matches!(self.phase, Phase::Failed | Phase::NotRecovered),
+        }
+    }
 }
 
 /// Where an entity stands, in the words of older controllers.

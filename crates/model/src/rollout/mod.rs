@@ -16,6 +16,7 @@ mod gates;
 mod policy;
 mod reading;
 mod report;
+mod requests;
 mod selector;
 mod states;
 mod text;
@@ -37,6 +38,10 @@ pub use policy::{
 };
 pub use reading::{ReadReports, Reading, read_reports};
 pub use report::{Report, ReportError, Reported, Reports, Said};
+pub use requests::{
+    AcknowledgeRequest, EntitySnapshot, Gap, GridView, PlanRequest, ScopedFreeze, TakenView, TargetsChanged,
+    VerbRequest, VersionStatus, cell_word,
+};
 pub use selector::{Expression, Operator, Selector};
 pub use states::{Cause, Health, Phase, ReasonCode, RolloutState, VerbName};
 pub use text::{EntityName, GroupName, TargetId, TargetName, TextError, Version, check_label};

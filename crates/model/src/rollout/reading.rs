@@ -9,6 +9,7 @@ use serde_json::error::Category;
 use super::classic::labels_from_tags;
 use super::fault::Fault;
 use super::report::{Draft, Place, Reports, Said, cut};
+use crate::limits::MAX_REPORTED_TARGETS;
 
 /// How strictly reports are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +184,14 @@ impl<'de> Visitor<'de> for One<'_, 'de> {
 impl<'de> Reader<'de> {
     fn finish(&mut self, mut draft: Draft, (has_labels, tags): (bool, Option<Cow<'de, str>>)) -> Result<(), Fault> {
         let reports = &mut self.read.reports;
+        if reports.len() >= MAX_REPORTED_TARGETS {
+            return Err(Fault::new(
+                "too-many-targets",
+                "",
+                format!("a report may name {MAX_REPORTED_TARGETS} targets"),
+                "send the others in further requests",
+            ));
+        }
         if has_labels {
             // Of a label that is there twice the last one counts.
             self.labels.sort_by(|a, b| a.0.cmp(&b.0));
@@ -382,7 +391,10 @@ mod tests {
         assert_eq!(reports.get(1).labels, Some("canary\u{1}\u{2}zone\u{1}b\u{2}"));
         let said: Vec<Said> = reports.iter().map(|it| it.said).collect();
         assert_eq!(said, [Said::Healthy, Said::Unhealthy, Said::Busy]);
-        assert_eq!((reports.get(2).time_zone, reports.get(2).version), (Some("Europe/Berlin"), None));
+        assert_eq!(
+            (reports.get(2).time_zone, reports.get(2).version),
+            (Some("Europe/Berlin"), None)
+        );
     }
 
     #[test]
@@ -397,13 +409,33 @@ mod tests {
     fn a_bad_target_is_named_by_its_place_and_field() {
         for (json, field, reason) in [
             (r#"[{"name": "a"}, {"name": ""}]"#, "[1].name", "must not be empty"),
-            (r#"[{"name": "a", "version": "\n"}]"#, "[0].version", "control character"),
-            (r#"[{"name": "a", "timeZone": "Mars/Base"}]"#, "[0].timeZone", "Mars/Base"),
+            (
+                r#"[{"name": "a", "version": "\n"}]"#,
+                "[0].version",
+                "control character",
+            ),
+            (
+                r#"[{"name": "a", "timeZone": "Mars/Base"}]"#,
+                "[0].timeZone",
+                "Mars/Base",
+            ),
             (r#"[{"name": "a"}, {"version": "v1"}]"#, "[1].name", "missing field"),
             (r#"[{"name": "a", "version": 7}]"#, "[0].version", "expected a text"),
-            (r#"[{"name": "a", "health": "ill"}]"#, "[0].health", "unknown variant `ill`"),
-            (r#"[{"name": "a", "labels": {"a": 1}}]"#, "[0].labels", "expected a text"),
-            (r#"[{"name": "a", "labels": {"": "x"}}]"#, "[0].labels", "must not be empty"),
+            (
+                r#"[{"name": "a", "health": "ill"}]"#,
+                "[0].health",
+                "unknown variant `ill`",
+            ),
+            (
+                r#"[{"name": "a", "labels": {"a": 1}}]"#,
+                "[0].labels",
+                "expected a text",
+            ),
+            (
+                r#"[{"name": "a", "labels": {"": "x"}}]"#,
+                "[0].labels",
+                "must not be empty",
+            ),
             (r#"[{"name": "a", "name": "b"}]"#, "[0].name", "twice"),
             (r#"["a"]"#, "[0]", "expected a target"),
             (r#"[{"name": "a"}"#, "", "EOF"),
@@ -411,7 +443,10 @@ mod tests {
         ] {
             let fault = fault(json);
             assert_eq!(fault.field, field, "{json}: {fault}");
-            assert!(fault.reason.contains(reason) && !fault.fix.is_empty(), "{json}: {fault}");
+            assert!(
+                fault.reason.contains(reason) && !fault.fix.is_empty(),
+                "{json}: {fault}"
+            );
         }
         assert!(fault(r#"[{"name": "a", "versoin": "v1"}]"#).reason.contains("versoin"));
     }
@@ -427,7 +462,10 @@ mod tests {
         let json = br#"[{"Name": "a", "ISERROR": true, "Version": "v1", "lastSeen": {"at": [1]}}] ignored"#;
         let reports = read_reports(json, Reading::Classic).unwrap().reports;
         let first = reports.get(0);
-        assert_eq!((first.name, first.version, first.said), ("a", Some("v1"), Said::Unhealthy));
+        assert_eq!(
+            (first.name, first.version, first.said),
+            ("a", Some("v1"), Said::Unhealthy)
+        );
         assert!(read_reports(b"null", Reading::Classic).unwrap().reports.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use super::classic::labels_from_tags;
 use super::cron::zone;
 use super::fault::Fault;
 use super::text::{GroupName, TargetName, Version, check_label};
-use crate::limits::{MAX_LABELS, MAX_MESSAGE_BYTES, MAX_REPORTED_TARGETS};
+use crate::limits::{MAX_LABELS, MAX_MESSAGE_BYTES};
 
 /// What a target says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -38,7 +38,7 @@ pub struct Report<'a> {
     #[schema(value_type = String)]
     pub name: Cow<'a, str>,
     /// Its group; none when left out.
-    #[serde(default, borrow)]
+    #[serde(default, borrow, skip_serializing_if = "str::is_empty")]
     #[schema(value_type = String)]
     pub group: Cow<'a, str>,
     /// The version that it runs; what it ran before when left out.
@@ -46,11 +46,11 @@ pub struct Report<'a> {
     #[schema(value_type = Option<String>)]
     pub version: Option<Cow<'a, str>>,
     /// What it has to say, for people.
-    #[serde(default, borrow)]
+    #[serde(default, borrow, skip_serializing_if = "str::is_empty")]
     #[schema(value_type = String)]
     pub message: Cow<'a, str>,
     /// Whether something is wrong with it. Not read when `health` is given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_error: bool,
     /// How it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,16 +158,13 @@ impl Reports {
     /// Adds one.
     ///
     /// # Errors
-    /// [`ReportError`] when a field makes no sense, or there are as many as one request may hold. Nothing is added then.
+    /// [`ReportError`] when a field makes no sense. Nothing is added then.
     pub fn push(&mut self, report: &Report<'_>) -> Result<(), ReportError> {
         let begin = self.text.len();
         let draft = self.draft(report);
         draft.and_then(|draft| self.finish(draft)).map_err(|mut fault| {
             self.text.truncate(begin);
-            fault.field = match fault.field.as_str() {
-                "" => format!("[{}]", self.entries.len()),
-                field => format!("[{}].{field}", self.entries.len()),
-            };
+            fault.field = format!("[{}].{}", self.entries.len(), fault.field);
             ReportError(fault)
         })
     }
@@ -195,14 +192,6 @@ impl Reports {
 
     /// Judges a draft, and adds it.
     pub(super) fn finish(&mut self, draft: Draft) -> Result<(), Fault> {
-        if self.entries.len() >= MAX_REPORTED_TARGETS {
-            return Err(Fault::new(
-                "too-many-targets",
-                "",
-                format!("a report may name {MAX_REPORTED_TARGETS} targets"),
-                "send the others in further requests",
-            ));
-        }
         let entry = Entry {
             said: match (draft.health, draft.is_error) {
                 (Some(health), _) => health,
@@ -216,7 +205,10 @@ impl Reports {
             labels: draft.labels,
             time_zone: draft.time_zone,
         };
-        check(&self.reported(&entry), self.known_zone.as_ref().map(|zone| self.text(zone)))?;
+        check(
+            &self.reported(&entry),
+            self.known_zone.as_ref().map(|zone| self.text(zone)),
+        )?;
         if entry.time_zone.is_some() {
             self.known_zone.clone_from(&entry.time_zone);
         }
@@ -352,7 +344,9 @@ fn check(report: &Reported<'_>, known_zone: Option<&str>) -> Result<(), Fault> {
             "give the version that the target runs, or leave it out",
         )?;
     }
-    let zone_name = report.time_zone.filter(|name| !name.is_empty() && Some(*name) != known_zone);
+    let zone_name = report
+        .time_zone
+        .filter(|name| !name.is_empty() && Some(*name) != known_zone);
     match zone_name.map(zone) {
         Some(Err(reason)) => Err(Fault::new(
             "invalid-target",

@@ -69,7 +69,12 @@ fn read(source: &Source) -> (Policy, Vec<Finding>) {
     };
     if let Some(second) = documents.next() {
         let help = "keep one policy in a file";
-        findings.push(Finding::new("two-policies", (second.span, ""), "here a second policy begins", help));
+        findings.push(Finding::new(
+            "two-policies",
+            (second.span, ""),
+            "here a second policy begins",
+            help,
+        ));
         return (Policy::default(), findings);
     }
     twice(&node, "", &mut findings);
@@ -94,7 +99,12 @@ fn twice(node: &Node, path: &str, findings: &mut Vec<Finding>) {
                 let path = join(path, &key.text);
                 if properties[..index].iter().any(|(other, _)| other.text == key.text) {
                     let message = format!("`{}` is there twice", key.text);
-                    findings.push(Finding::new("duplicate-field", (key.span, path.clone()), message, "keep one of them"));
+                    findings.push(Finding::new(
+                        "duplicate-field",
+                        (key.span, path.clone()),
+                        message,
+                        "keep one of them",
+                    ));
                 }
                 twice(value, &path, findings);
             }
@@ -104,7 +114,11 @@ fn twice(node: &Node, path: &str, findings: &mut Vec<Finding>) {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 /// Reads until nothing is wrong any more: what is wrong is noted, and left out.
@@ -237,7 +251,10 @@ fn key_span(node: &Node, name: &str) -> Option<Span> {
     let Data::Object(properties) = &node.data else {
         return None;
     };
-    properties.iter().find(|(key, _)| key.text == name).map(|(key, _)| key.span)
+    properties
+        .iter()
+        .find(|(key, _)| key.text == name)
+        .map(|(key, _)| key.span)
 }
 
 fn steps(path: &Path) -> Vec<Step> {
@@ -317,7 +334,8 @@ mod tests {
     #[test]
     fn a_policy_in_yaml_or_json_is_read() {
         let yaml = "batch: 20%\ncanary: {size: 1, promotion: manual}\nhealth:\n  healthyForSeconds: 5\n";
-        let json = r#"{"batch": "20%", "canary": {"size": 1, "promotion": "manual"}, "health": {"healthyForSeconds": 5}}"#;
+        let json =
+            r#"{"batch": "20%", "canary": {"size": 1, "promotion": "manual"}, "health": {"healthyForSeconds": 5}}"#;
         let policy = read_policy_source(&source(yaml)).unwrap();
         assert_eq!(policy, read_policy_source(&source(json)).unwrap());
         assert_eq!(policy.health.healthy_for_seconds, 5);
@@ -345,7 +363,10 @@ mod tests {
         );
         let found = read_policy_source(&source("bach: 1\nonFailure: explode")).unwrap_err();
         assert_eq!(found[0].help, "did you mean `batch`?");
-        assert_eq!(found[1].help, "write one of `none`, `freeze`, `budgeted` and `immediate`");
+        assert_eq!(
+            found[1].help,
+            "write one of `none`, `freeze`, `budgeted` and `immediate`"
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod problem;
 mod reads;
 mod refusals;
 mod retention;
+mod rollouts;
 mod start;
 mod storage;
 mod system;
@@ -143,10 +144,12 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/elections/{name}/proclaim", post(leases::proclaim))
         .route("/elections/{name}/resign", post(leases::resign))
         .route("/elections/{name}/steal", post(leases::depose))
+        .merge(rollouts::namespaced())
         .route("/agents", get(agents::list))
         .route("/agents/connect", get(agents::connect));
     Router::new()
         .nest("/api/v1/namespaces/{namespace}", namespaced)
+        .merge(rollouts::everywhere())
         .route("/api/v1/namespaces", get(definitions::namespaces))
         .route(
             "/api/v1/system/log",

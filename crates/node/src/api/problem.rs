@@ -10,9 +10,11 @@ use unisono_engine::Rejection;
 use unisono_engine::rollout::RolloutRejection;
 use unisono_model::api::{PROBLEM_JSON, Problem};
 use unisono_model::problem::{Mistake, Span};
+use unisono_model::rollout::Fault;
 use unisono_model::schema::Violation;
 
 use super::refusals;
+use super::rollouts::faults_problem;
 use crate::partition::Unavailable;
 
 /// An error answer.
@@ -85,6 +87,19 @@ impl ApiError {
         self
     }
 
+    /// The same faults, with their places in a source.
+    pub(crate) fn relocated(mut self, locate: impl FnOnce(&[Fault]) -> Vec<Mistake>) -> Self {
+        let fault = |mistake: &Mistake| Fault {
+            code: mistake.code.clone(),
+            field: mistake.path.clone(),
+            reason: mistake.message.clone(),
+            fix: mistake.help.clone(),
+        };
+        let faults: Vec<Fault> = self.0.mistakes.iter().map(fault).collect();
+        self.0.mistakes = locate(&faults);
+        self
+    }
+
     /// More for programs.
     pub(crate) fn data(mut self, data: serde_json::Value) -> Self {
         self.0.data = Some(data);
@@ -139,6 +154,7 @@ impl ApiError {
             | RolloutRejection::CallNotFound { .. } => StatusCode::NOT_FOUND,
             RolloutRejection::Changed { .. } => StatusCode::PRECONDITION_FAILED,
             RolloutRejection::Faults(_)
+            | RolloutRejection::KeyTaken { .. }
             | RolloutRejection::WrongAnswer { .. }
             | RolloutRejection::TooManyTargets { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             RolloutRejection::NoRollout { .. }
@@ -150,10 +166,12 @@ impl ApiError {
         };
         let problem = Self::new(status, rejection.code(), detail).help(rejection.fix());
         match rejection {
-            RolloutRejection::Faults(faults) => match faults.first() {
-                Some(fault) => problem.field(fault.field.clone()),
-                None => problem,
-            },
+            RolloutRejection::Faults(faults) => faults_problem(faults, problem.0.detail),
+            RolloutRejection::KeyTaken { .. } => problem.field("Idempotency-Key"),
+            RolloutRejection::Changed { .. } => problem.field("If-Match"),
+            RolloutRejection::EntityNotFound { .. } => problem.field("entity"),
+            RolloutRejection::TargetNotFound { .. } => problem.field("targets"),
+            RolloutRejection::CallNotFound { .. } => problem.field("call"),
             RolloutRejection::BadVersion { .. } => problem.field("version"),
             _ => problem,
         }

@@ -77,6 +77,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Answer<Response> {
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 
+/// The present, by this machine's clock.
 pub(crate) fn now() -> Timestamp {
     let millis = SystemTime::now()
         .duration_since(UNIX_EPOCH)

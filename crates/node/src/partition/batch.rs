@@ -10,6 +10,7 @@ use unisono_model::ids::{AttemptToken, Revision};
 use unisono_model::protocol::{Accepted, Refused, ServerMessage};
 
 use crate::feed::Told;
+use crate::fleets::Touches;
 use crate::metrics::Tally;
 use crate::sessions::Outgoing;
 
@@ -110,6 +111,8 @@ pub(crate) struct Batch {
     pub(crate) run_events: Vec<RunEvent>,
     /// What watches of values, locks and elections tell.
     pub(crate) told: Vec<Told>,
+    /// What has changed of entities that somebody may watch.
+    pub(crate) touches: Touches,
     pub(crate) effects: Vec<Effect>,
     pub(crate) releases: Vec<Release>,
     /// Open runs that lists show differently, once the batch is closed.
@@ -131,6 +134,7 @@ impl Batch {
             events: BatchWriter::new(revision.next()),
             run_events: Vec::new(),
             told: Vec::new(),
+            touches: Touches::default(),
             effects: Vec::new(),
             releases: Vec::new(),
             listed: Vec::new(),

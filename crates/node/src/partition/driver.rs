@@ -28,6 +28,7 @@ use super::release::Releaser;
 use super::writer::{Writer, WriterMessage, start_projector};
 use crate::error::NodeError;
 use crate::feed::Told;
+use crate::hub::Hub;
 use crate::metrics::{CommandKind, Metrics};
 use crate::space::{Room, Space};
 
@@ -37,9 +38,13 @@ pub(super) type Query = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Sen
 /// The same for who begins to wait, or waits no more, of which no event tells.
 pub(super) type Attendance = Box<dyn FnOnce(&mut State, Timestamp) -> Box<dyn FnOnce() + Send> + Send>;
 
+/// What is read of the state right after a command, to be told once everything is durable.
+pub(super) type Reading = Box<dyn FnOnce(&State, Result<Reply, Rejection>) -> Box<dyn FnOnce() + Send> + Send>;
+
 /// What the driver is told.
 pub(super) enum Message {
     Command(Box<Command>, Responder),
+    CommandThen(Box<Command>, Reading),
     Commands(Vec<(Command, Responder)>),
     Query(Query),
     Attendance(Attendance),
@@ -174,6 +179,7 @@ pub(super) struct Driver {
     metrics: Arc<Metrics>,
     space: Space,
     projector: ProjectorHandle,
+    hub: Arc<Hub>,
 }
 
 /// Where a checkpoint stands.
@@ -260,6 +266,7 @@ impl Driver {
             metrics: Arc::clone(&parts.shared.metrics),
             space: parts.shared.space.clone(),
             projector: parts.projector.clone(),
+            hub: Arc::clone(&parts.shared.hub),
         };
         driver.decide(Command::Agent(AgentCommand::NodeStarted), Responder::None);
         (driver, writer)
@@ -412,6 +419,13 @@ impl Driver {
                 self.tick();
                 self.decide(*command, responder);
             }
+            Message::CommandThen(command, then) => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.tick();
+                let outcome = self.outcome(*command);
+                let answer = then(&self.state, outcome);
+                self.batch.releases.push(Release::Answer(answer));
+            }
             Message::Commands(commands) => self.take_all(commands),
             Message::Query(query) => {
                 self.tick();
@@ -467,6 +481,13 @@ impl Driver {
     }
 
     fn decide(&mut self, command: Command, responder: Responder) {
+        let outcome = self.outcome(command);
+        if !matches!(responder, Responder::None) {
+            self.batch.releases.push(Release::Respond(responder, outcome));
+        }
+    }
+
+    fn outcome(&mut self, command: Command) -> Result<Reply, Rejection> {
         let at = self.now();
         let kind = CommandKind::of(&command);
         let about_rollouts = matches!(command, Command::Rollout(_));
@@ -485,9 +506,7 @@ impl Driver {
             Ok(_) => self.batch.tally.accepted(kind),
             Err(rejection) => self.metrics.refused(kind, rejection),
         }
-        if !matches!(responder, Responder::None) {
-            self.batch.releases.push(Release::Respond(responder, outcome));
-        }
+        outcome
     }
 
     /// Folds what one command led to, unless it is more than the journal takes.
@@ -519,6 +538,11 @@ impl Driver {
             self.batch.run_events.push(RunEvent { run, revision, range });
         } else if Told::is_told(event) {
             self.batch.told.push(Told { revision, range });
+        }
+        if let Event::Rollout(event) = event
+            && self.hub.fleets.is_watched()
+        {
+            self.batch.touches.add(event);
         }
         self.batch.tally.event(event);
         self.state.evolve(revision, at, event, &mut self.batch.effects);

@@ -166,6 +166,27 @@ impl Partition {
         }
     }
 
+    /// Decides a command, and reads state right after it, before anything else is decided.
+    pub(crate) async fn command_then<T: Send + 'static>(
+        &self,
+        command: Command,
+        read: impl FnOnce(&State, Result<Reply, Rejection>) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.accepts_work()?;
+        let (sender, receiver) = oneshot::channel();
+        let then = move |state: &State, outcome: Result<Reply, Rejection>| -> Box<dyn FnOnce() + Send> {
+            let answer = read(state, outcome);
+            Box::new(move || {
+                let _ = sender.send(answer);
+            })
+        };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _ = self
+            .messages
+            .send(Message::CommandThen(Box::new(command), Box::new(then)));
+        receiver.await.map_err(|_| Unavailable::Lost)
+    }
+
     fn accepts_work(&self) -> Result<(), Unavailable> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Unavailable::Stopping);

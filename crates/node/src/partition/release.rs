@@ -17,6 +17,7 @@ use unisono_model::protocol::{CancelAttempt, ServerMessage};
 use super::Shared;
 use super::batch::{Release, RunEvent, ToAgents};
 use crate::feed::Told;
+use crate::fleets::Touches;
 use crate::sessions::Outgoing;
 
 /// What a durable batch lets out.
@@ -26,6 +27,8 @@ pub(super) struct Released {
     pub(super) run_events: Arc<[RunEvent]>,
     /// What watches of values, locks and elections tell, up to this revision.
     pub(super) told: (Vec<Told>, Revision),
+    /// What has changed of entities that somebody may watch.
+    pub(super) touches: Touches,
     /// The batch's bytes, from its first event on.
     pub(super) body: Bytes,
 }
@@ -111,6 +114,7 @@ pub(super) fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, relea
         }
     }
     shared.sessions.send_all(to_agents.into_iter());
+    shared.hub.fleets.publish(&released.touches);
     shared.hub.ended(&ended);
     shared.hub.publish(&released.run_events, &released.body);
     if !released.body.is_empty() {

@@ -206,6 +206,7 @@ impl Writer {
             effects: batch.effects,
             run_events,
             told: (batch.told, batch.revision),
+            touches: batch.touches,
             body,
         });
     }

@@ -18,4 +18,5 @@ mod observability;
 mod python;
 mod queries;
 mod refusals;
+mod rollouts;
 mod values;

@@ -3,6 +3,7 @@
 mod agents;
 mod definitions;
 mod requests;
+mod rollouts;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder};

@@ -1,7 +1,7 @@
 //! A history in which everything happens to entities that can happen, for the golden journal.
 
 use unisono_engine::agent::AgentCommand;
-use unisono_engine::rollout::{By, RolloutCommand, Verb};
+use unisono_engine::rollout::{By, RequestKey, RolloutCommand, Verb};
 use unisono_model::rollout::{Answer, Counted, Measured, RolloutState, Said};
 
 use super::world::{World, entity, labelled, target, version};
@@ -77,9 +77,10 @@ fn forward(world: &mut World) {
     world.act(Verb::Pause).unwrap();
     world.act(Verb::Resume).unwrap();
     world.act(Verb::Fail(vec![target("a1")])).unwrap();
-    obey(world);
-    world.pass(6);
-    answer_all(world, 0);
+    for _ in 0..3 {
+        obey(world);
+    }
+    assert_eq!(world.state(), RolloutState::Baking);
     world.act(Verb::Retry(Vec::new())).unwrap();
     obey(world);
     obey(world);
@@ -122,7 +123,16 @@ fn by_hand(world: &mut World) {
             force: false,
         })
         .unwrap();
-    world.act(Verb::Unpin(Vec::new())).unwrap();
+    let unpin = || By {
+        actor: Some("ann".to_owned()),
+        request: Some(RequestKey {
+            key: "unpin-1".to_owned(),
+            digest: 7,
+        }),
+        ..By::default()
+    };
+    let done = world.act_by(unpin(), Verb::Unpin(Vec::new())).unwrap();
+    assert_eq!(world.act_by(unpin(), Verb::Unpin(Vec::new())).unwrap(), done);
     world.act(Verb::Forget(vec![target("a3")])).unwrap();
     for namespace in [None, Some(space())] {
         let (frozen, by) = (namespace.clone(), By::default());

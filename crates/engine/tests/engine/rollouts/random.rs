@@ -875,6 +875,7 @@ impl World {
         let actor = (*self.random.pick(&["ann", "bob"])).to_owned();
         let by = By {
             actor: Some(actor),
+            request: None,
             reason: None,
             based_on: self.random.one_in(10).then(|| Revision(self.random.below(50))),
         };

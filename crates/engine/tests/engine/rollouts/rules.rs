@@ -1,6 +1,6 @@
 //! The rules, one by one.
 
-use unisono_engine::rollout::{By, RolloutCommand, RolloutRejection, Verb};
+use unisono_engine::rollout::{By, RequestKey, RolloutCommand, RolloutRejection, Sample, TargetFilter, Told, Verb};
 use unisono_model::ids::Revision;
 use unisono_model::rollout::{
     Answer, CallKind, ClassicOptions, Health, Phase, ReasonCode, RolloutState, Said, SimulateRequest, classic_policy,
@@ -875,7 +875,13 @@ fn groups_that_are_prefixes_of_one_another_stay_apart() {
         in_group("web/", "x"),
     ]);
     assert_eq!(world.targets().len(), 4);
-    let of = |group: &str| world.fleet().classic_targets(Some(group)).count();
+    let of = |group: &str| {
+        let filter = TargetFilter {
+            group: Some(group.to_owned()),
+            ..TargetFilter::default()
+        };
+        world.fleet().find_all(0, 100, &filter).0.len()
+    };
     assert_eq!([of("we"), of("web"), of(""), of("web/"), of("w")], [1, 1, 1, 1, 0]);
 }
 
@@ -912,7 +918,10 @@ fn a_plan_shows_the_numbers_after_rounding_and_a_simulation_is_the_same_by_its_s
     );
     assert!(plan.estimate_seconds > 0);
     let mut request: SimulateRequest = serde_json::from_str(r#"{"version": "v2", "seed": 7}"#).unwrap();
-    let simulate = |request: &SimulateRequest| unisono_engine::rollout::simulate(Some(world.fleet()), request).unwrap();
+    let mut sample = Sample::default();
+    assert_eq!(sample.add(world.fleet(), 0, 3), Some(3));
+    assert_eq!(sample.add(world.fleet(), 3, usize::MAX), None);
+    let simulate = |request: &SimulateRequest| unisono_engine::rollout::simulate(&sample, request).unwrap();
     let good = simulate(&request);
     assert_eq!(
         (good.state, good.counts.done, good.touched),
@@ -924,7 +933,7 @@ fn a_plan_shows_the_numbers_after_rounding_and_a_simulation_is_the_same_by_its_s
     let bad = simulate(&request);
     assert_eq!((bad.state, bad.touched), (RolloutState::Failed, 1));
     request.model.silent = 2.0;
-    assert!(unisono_engine::rollout::simulate(Some(world.fleet()), &request).is_err());
+    assert!(unisono_engine::rollout::simulate(&sample, &request).is_err());
 }
 
 #[test]
@@ -967,4 +976,74 @@ fn subscribers_receive_the_history_in_order_until_they_say_that_they_have_it() {
     assert!(world.fleet().unsent().is_empty() && world.fleet().outbox("ops", 100).is_empty());
     world.set_version("v2").unwrap();
     assert_eq!(world.fleet().outbox("ops", 1)[0].entry.sequence, last + 1);
+}
+
+#[test]
+fn a_request_with_a_key_is_done_once_however_often_it_comes() {
+    let mut world = World::with(4, QUICK);
+    let by = |key: &str, digest: u64| By {
+        request: Some(RequestKey {
+            key: key.to_owned(),
+            digest,
+        }),
+        ..By::default()
+    };
+    let set = || Verb::SetVersion {
+        version: version("v2"),
+        force: false,
+    };
+    let done = world.act_by(by("k1", 1), set()).unwrap();
+    world.act(Verb::Abort).unwrap();
+    // Without the key, it would begin once more.
+    assert_eq!(world.act_by(by("k1", 1), set()).unwrap(), done);
+    assert_eq!(world.state(), RolloutState::Aborted);
+    let taken = world.act_by(by("k1", 2), Verb::Abort).unwrap_err();
+    assert_eq!(taken.code(), "idempotency-key-taken");
+    // What was refused may be asked again.
+    let refused = world.act_by(by("k2", 3), Verb::Pause).unwrap_err();
+    assert_eq!(refused.code(), "no-rollout");
+    world.act_by(by("k3", 4), set()).unwrap();
+    let paused = world.act_by(by("k2", 3), Verb::Pause).unwrap();
+    assert!(paused.changed);
+    world.act(Verb::Resume).unwrap();
+    assert_eq!(world.act_by(by("k2", 3), Verb::Pause).unwrap(), paused);
+    assert_eq!(world.state(), RolloutState::Running);
+    // Also what changed nothing.
+    let first = world
+        .act_by(by("k4", 5), Verb::ClearBad { version: version("v9") })
+        .unwrap();
+    assert!(!first.changed);
+    assert_eq!(
+        world
+            .act_by(by("k4", 5), Verb::ClearBad { version: version("v9") })
+            .unwrap(),
+        first
+    );
+}
+
+#[test]
+fn many_targets_are_told_what_each_is_told() {
+    let mut world = World::with(7, QUICK);
+    world.set_version("v2").unwrap();
+    world.say("t0", "v2", Said::Healthy);
+    world
+        .act(Verb::Override {
+            version: version("hot"),
+            targets: vec![target("t5")],
+            force: false,
+        })
+        .unwrap();
+    let slots: Vec<u32> = (0..8).collect();
+    let told = world.fleet().told(&slots);
+    assert_eq!((told.of[7], told.what.len()), (Told::GONE, 4), "{told:?}");
+    for slot in 0..7 {
+        let (one, shared) = (
+            world.fleet().instruction(slot).unwrap(),
+            &told.what[told.of[slot as usize] as usize],
+        );
+        assert_eq!(
+            (&one.version, one.change, one.phase, &one.message),
+            (&shared.version, shared.change, shared.phase, &shared.message)
+        );
+    }
 }

@@ -1,0 +1,8 @@
+//! Fleets that are moved from one version to the next, over HTTP.
+
+mod api;
+pub(crate) mod fleet;
+mod names;
+mod watching;
+
+use fleet::{Fleet, QUICK};
