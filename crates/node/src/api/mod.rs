@@ -150,6 +150,7 @@ pub(crate) fn router(api: Api) -> Router {
     Router::new()
         .nest("/api/v1/namespaces/{namespace}", namespaced)
         .merge(rollouts::everywhere())
+        .merge(rollouts::classic::routes())
         .route("/api/v1/namespaces", get(definitions::namespaces))
         .route(
             "/api/v1/system/log",

@@ -5,6 +5,7 @@
 
 mod asked;
 mod calls;
+pub(super) mod classic;
 mod entities;
 mod operations;
 mod reports;

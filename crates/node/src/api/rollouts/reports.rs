@@ -24,16 +24,14 @@ const INSTRUCTION_BYTES: usize = 128;
     responses((status = 200, body = Vec<Instruction>, description = "A list for a list, and one for one"),
         (status = 422, body = unisono_model::api::Problem, content_type = "application/problem+json", description = "A target makes no sense; nothing was taken")))]
 pub(in crate::api) async fn report_targets(State(api): State<Api>, at: At, Raw(body): Raw) -> Answer<Response> {
-    let ReadReports { reports, single } = read(&api, body, Reading::Strict)
-        .await?
-        .map_err(|fault| problem(&fault))?;
+    let ReadReports { reports, single } = read(body, Reading::Strict).await?.map_err(|fault| problem(&fault))?;
     let answers = report(&api, &at.namespace, &at.entity, reports).await?;
     let body = instructions(&answers, single);
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Reads reports; many of them on a thread of their own.
-pub(super) async fn read(_: &Api, body: bytes::Bytes, reading: Reading) -> Answer<Result<ReadReports, Fault>> {
+pub(super) async fn read(body: bytes::Bytes, reading: Reading) -> Answer<Result<ReadReports, Fault>> {
     if body.len() <= SMALL_BYTES {
         return Ok(read_reports(&body, reading));
     }

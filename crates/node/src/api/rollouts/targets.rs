@@ -16,7 +16,7 @@ use crate::api::problem::{Answer, ApiError};
 use crate::api::{Api, lines};
 
 /// Targets of one page of a stream.
-const LINES_AT_ONCE: usize = 4_096;
+pub(super) const LINES_AT_ONCE: usize = 4_096;
 
 /// Filters of a list of targets, read by hand because some may be repeated.
 #[derive(Clone, Default)]

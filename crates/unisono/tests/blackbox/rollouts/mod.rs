@@ -1,6 +1,7 @@
 //! Fleets that are moved from one version to the next, over HTTP.
 
 mod api;
+mod classic;
 pub(crate) mod fleet;
 mod names;
 mod watching;

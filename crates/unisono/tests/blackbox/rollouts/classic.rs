@@ -1,0 +1,187 @@
+//! Controllers that were written for the routes under `/v1/orchestrate`.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::Server;
+
+struct Controller {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Controller {
+    fn of(server: &Server) -> Self {
+        unisono_client::install_crypto_provider();
+        Self {
+            http: reqwest::Client::new(),
+            base: format!("{}/v1/orchestrate", server.url()),
+        }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(body) = body {
+            request = request.body(body.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.ask(Method::GET, path, None).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    async fn done(&self, path: &str, body: Value) {
+        let answer = self.post(path, body).await;
+        assert_eq!(answer, (StatusCode::OK, json!({"status": "success", "message": "ok"})));
+    }
+}
+
+fn target(name: &str, group: &str, version: &str) -> Value {
+    json!({"name": name, "group": group, "tags": "zone=a, canary", "version": version, "message": "up", "isError": false})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_controller_rolls_a_version_out_and_reads_what_it_is_used_to() {
+    let server = Server::start();
+    let controller = Controller::of(&server);
+    let options =
+        json!({"batchpercent": 50, "successpercent": 100, "successtimeoutsecs": 0, "durationtimeoutsecs": 60});
+    controller.done("/prod/app/options", options.clone()).await;
+    for version in ["v1", "v2"] {
+        controller.done("/prod/app/version", json!({"version": version})).await;
+        let mut runs = vec!["v1".to_owned(); 2];
+        while controller.get("/prod/app/rollout").await["lastknowngoodversion"] != version {
+            let reports = json!([target("a", "web", &runs[0]), target("b", "web2", &runs[1])]);
+            let (status, expected) = controller.post("/prod/app", reports).await;
+            assert_eq!(status, 200, "{expected}");
+            for (run, expected) in runs.iter_mut().zip(expected.as_array().unwrap()) {
+                assert_eq!(expected["tags"], "zone=a, canary");
+                *run = expected["version"].as_str().unwrap().to_owned();
+            }
+        }
+    }
+    let info = controller.get("/prod/app/rollout").await;
+    assert_eq!(
+        info,
+        json!({"targetversion": "v2", "rollingversion": "v2", "lastknowngoodversion": "v2", "options": options})
+    );
+    let names = |targets: Value| -> Vec<String> {
+        let targets = targets.as_array().unwrap();
+        targets
+            .iter()
+            .map(|it| it["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(controller.get("/prod/app/targets").await), ["a", "b"]);
+    assert_eq!(names(controller.get("/prod/app/web/status").await), ["a"]);
+    assert_eq!(names(controller.get("/prod/app/nobody/status").await), [""; 0]);
+    controller
+        .done("/prod/app/status", json!([target("c", "", "v2")]))
+        .await;
+    assert_eq!(names(controller.get("/prod/app/targets").await), ["a", "b", "c"]);
+    assert_eq!(controller.get("/namespaces").await, json!(["prod"]));
+    assert_eq!(controller.get("/prod/entities").await, json!(["app"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_survive_the_routes_of_older_controllers() {
+    let server = Server::start();
+    let controller = Controller::of(&server);
+    for (entity, group, path) in [
+        ("a/b", "x.y", "a%2Fb"),
+        ("\"q\" 'r'", "~g", "%22q%22%20'r'"),
+        ("~t", "服/务", "~t"),
+        ("entities", "target", "entities"),
+        ("version", "monitoring", "version"),
+    ] {
+        let (status, expected) = controller
+            .post(&format!("/prod/{path}"), json!([target(entity, group, "v1")]))
+            .await;
+        assert_eq!(status, 200, "{expected}");
+        assert_eq!(
+            (&expected[0]["name"], &expected[0]["group"]),
+            (&json!(entity), &json!(group))
+        );
+        let segment: String = group.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let of_group = controller.get(&format!("/prod/{path}/{segment}/status")).await;
+        assert_eq!(of_group[0]["name"], entity);
+    }
+    let listed = controller.get("/prod/entities").await;
+    assert_eq!(listed, json!(["\"q\" 'r'", "a/b", "entities", "version", "~t"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_400_with_a_message() {
+    let server = Server::start();
+    let controller = Controller::of(&server);
+    controller.done("/prod/app/version", json!({"version": "v1"})).await;
+    for (method, path, body, says) in [
+        (
+            Method::GET,
+            "/prod/nobody/rollout",
+            Value::Null,
+            "there is no entity \"nobody\"",
+        ),
+        (
+            Method::GET,
+            "/prod/nobody/targets",
+            Value::Null,
+            "there is no entity \"nobody\"",
+        ),
+        (
+            Method::GET,
+            "/prod/nobody/web/status",
+            Value::Null,
+            "there is no entity \"nobody\"",
+        ),
+        (
+            Method::GET,
+            "/a%20b/entities",
+            Value::Null,
+            "namespace \"a b\" is no name",
+        ),
+        (Method::POST, "/prod/app/version", json!({}), "missing field `version`"),
+        (
+            Method::POST,
+            "/prod/app/version",
+            json!({"version": ""}),
+            "a version must not be empty",
+        ),
+        (
+            Method::POST,
+            "/prod/app/options",
+            json!({"batchpercent": 101}),
+            "batchpercent",
+        ),
+        (
+            Method::POST,
+            "/prod/app/options",
+            json!({"durationtimeoutsecs": -1}),
+            "durationtimeoutsecs",
+        ),
+        (
+            Method::POST,
+            "/prod/app",
+            json!([{"version": "v1"}]),
+            "missing field `name`",
+        ),
+        (Method::POST, "/prod/app", json!("x"), "report a list of targets"),
+    ] {
+        let body = Some(body).filter(|body| !body.is_null());
+        let (status, answer) = controller.ask(method, path, body).await;
+        assert_eq!((status.as_u16(), &answer["status"]), (400, &json!("error")), "{path}");
+        assert_eq!(answer.as_object().unwrap().len(), 2);
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains(says), "{path}: {message}");
+    }
+    // What was refused has changed nothing.
+    assert_eq!(controller.get("/prod/app/targets").await, json!([]));
+}
