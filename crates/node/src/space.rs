@@ -6,8 +6,8 @@
 //! fills it at once. Nobody polls while there is room: whoever writes looks on the way.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -24,7 +24,7 @@ const MARGIN_PART: u64 = 8;
 /// What must be free before something that has failed for want of room is tried again, whatever the reserve is.
 const LEAST: u64 = 16 * MIB;
 /// How old an answer may be.
-const FRESH: Duration = Duration::from_millis(50);
+const FRESH_MS: u64 = 50;
 /// How often is looked whether there is room again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -75,12 +75,19 @@ struct Inner {
     room: AtomicU8,
     free: AtomicU64,
     needed: AtomicU64,
-    /// When it was last looked at.
-    looked: Mutex<Option<Instant>>,
+    began: Instant,
+    /// When it was last looked at, in milliseconds since it began.
+    looked_ms: AtomicU64,
     /// Whether a write has failed for want of room, and none has succeeded since: then what the disk says does not count.
     refused: AtomicBool,
     changes: watch::Sender<Room>,
     runtime: Handle,
+}
+
+impl Inner {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Space {
@@ -92,7 +99,8 @@ impl Space {
             room: AtomicU8::new(Room::Enough as u8),
             free: AtomicU64::new(u64::MAX),
             needed: AtomicU64::new(0),
-            looked: Mutex::new(None),
+            began: Instant::now(),
+            looked_ms: AtomicU64::new(0),
             refused: AtomicBool::new(false),
             changes: watch::Sender::new(Room::Enough),
             runtime: Handle::current(),
@@ -103,8 +111,7 @@ impl Space {
 
     /// What may be written, as of a moment ago.
     pub(crate) fn room(&self) -> Room {
-        let looked = *self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.is_none_or(|at| at.elapsed() >= FRESH) {
+        if self.0.now_ms().saturating_sub(self.0.looked_ms.load(Ordering::Relaxed)) >= FRESH_MS {
             self.look();
         }
         self.last_room()
@@ -157,7 +164,8 @@ impl Space {
 
     /// Asks the file system.
     fn look(&self) {
-        *self.0.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        // One that others have looked at later is as good.
+        self.0.looked_ms.fetch_max(self.0.now_ms(), Ordering::Relaxed);
         // A file system that cannot tell is not full as far as anybody knows.
         let Ok(disk) = rustix::fs::statvfs(&self.0.directory) else {
             return;

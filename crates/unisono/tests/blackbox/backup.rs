@@ -1,5 +1,6 @@
 //! Backups of a running server, what is restored from them, and state that is made again from its events.
 
+mod killed;
 mod refused;
 mod replay;
 mod restored;

@@ -8,6 +8,7 @@ use unisono_engine::agent::{AgentCommand, AgentKey, Join, SessionId};
 use unisono_engine::definition::DefinitionCommand;
 use unisono_engine::orchestration::{OrchestrationCommand, Report, Start};
 use unisono_engine::payload::{Failure, Payload};
+use unisono_engine::retention::{DeletedRun, RetentionCommand};
 use unisono_engine::value::{Data, Operation, Put, ValueCommand, Write};
 use unisono_engine::{Command, Rejection, Reply};
 use unisono_journal::simulation::Random;
@@ -32,6 +33,7 @@ pub(super) fn namespace() -> Name {
 #[derive(Clone)]
 enum Asked {
     Start(String),
+    Delete(String),
     Join(SessionId),
     Other,
 }
@@ -49,8 +51,10 @@ pub(super) struct Load {
     tasks: Vec<AttemptToken>,
     /// Runs that exist: their start was acknowledged.
     pub(super) accepted: BTreeSet<String>,
-    /// Runs that do not, since their start was refused.
+    /// Runs that do not: their start was refused.
     pub(super) refused: BTreeSet<String>,
+    /// Runs that do not any more: their deletion was acknowledged.
+    pub(super) deleted: BTreeSet<String>,
 }
 
 impl Load {
@@ -60,6 +64,8 @@ impl Load {
             match (asked, answer) {
                 (Asked::Start(id), Ok(_)) => drop(self.accepted.insert(id)),
                 (Asked::Start(id), Err(_)) => drop(self.refused.insert(id)),
+                (Asked::Delete(id), Ok(_)) => drop(self.deleted.insert(id)),
+                (Asked::Delete(id), Err(_)) => drop(self.accepted.insert(id)),
                 (Asked::Join(session), Ok(Reply::Joined { agent, .. })) => self.agent = Some((agent, session)),
                 _ => {}
             }
@@ -102,7 +108,7 @@ impl Load {
             0..11 => self.report(random),
             11 => self.cancel(random),
             12 if random.once_in(6) => self.disconnect(),
-            13 => self.again(random, projected),
+            13 => self.again(random),
             _ => self.write(random),
         }
     }
@@ -171,11 +177,12 @@ impl Load {
     }
 
     /// A start of what exists: it changes nothing, whatever the answer is.
-    fn again(&mut self, random: &mut Random, projected: Revision) -> (Command, Responder) {
+    fn again(&mut self, random: &mut Random) -> (Command, Responder) {
         let Some(id) = pick(random, &self.accepted) else {
             return self.write(random);
         };
-        let (command, _) = self.start_of(id, "one", json!({}), projected);
+        // The store was asked long ago.
+        let (command, _) = self.start_of(id, "one", json!({}), Revision(0));
         self.ask(Asked::Other, command)
     }
 
@@ -209,6 +216,17 @@ impl Load {
             actor: "simulated".to_owned(),
         };
         self.ask(Asked::Other, Command::Orchestration(command))
+    }
+
+    /// Deletes a run. Until there is an answer, nobody knows whether it exists.
+    pub(super) fn delete(&mut self, id: String, run: u64) -> (Command, Responder) {
+        self.accepted.remove(&id);
+        let command = RetentionCommand::Delete {
+            namespace: namespace(),
+            run: DeletedRun { run, id: name(&id) },
+            actor: "simulated".to_owned(),
+        };
+        self.ask(Asked::Delete(id), Command::Retention(command))
     }
 
     fn write(&mut self, random: &mut Random) -> (Command, Responder) {

@@ -1,6 +1,6 @@
 //! The simulated partition, its crashes, and what must hold after them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -87,10 +87,11 @@ pub(super) enum Happened {
     StoreCutBack,
     RunAccepted,
     StartRefused,
+    RunDeleted,
 }
 
 impl Happened {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::PowerCut,
         Self::Kill,
         Self::FailedAppend,
@@ -103,6 +104,7 @@ impl Happened {
         Self::StoreCutBack,
         Self::RunAccepted,
         Self::StartRefused,
+        Self::RunDeleted,
     ];
 }
 
@@ -113,6 +115,8 @@ struct Past {
     states: BTreeMap<Revision, StateHash>,
     /// What happened to each run, by the batches that the writer has taken.
     events: BTreeMap<RunKey, Vec<Revision>>,
+    /// Runs that somebody has asked to delete.
+    deleted: BTreeSet<RunKey>,
     /// Somebody was told of this one.
     told: Revision,
 }
@@ -214,7 +218,14 @@ impl World {
         self.settle(&mut life)?;
         self.seen.insert(Happened::RunAccepted, self.load.accepted.len() as u64);
         self.seen.insert(Happened::StartRefused, self.load.refused.len() as u64);
-        for id in self.load.accepted.iter().chain(&self.load.refused) {
+        self.seen.insert(Happened::RunDeleted, self.load.deleted.len() as u64);
+        let Load {
+            accepted,
+            refused,
+            deleted,
+            ..
+        } = &self.load;
+        for id in accepted.iter().chain(refused).chain(deleted) {
             self.exists_or_not(id)?;
         }
         for run in self.past.events.keys() {
@@ -274,10 +285,24 @@ impl World {
     }
 
     fn ask(&mut self, life: &Life) {
-        if self.shared.space.last_room() == Room::Enough {
+        if self.random.once_in(20) {
+            self.ask_to_delete(life);
+        } else if self.shared.space.last_room() == Room::Enough {
             let open = life.driver.state.runs().len();
             let asked = self.load.next(&mut self.random, open, life.parts.projector.projected());
             life.send(asked);
+        }
+    }
+
+    fn ask_to_delete(&mut self, life: &Life) {
+        let Some(id) = pick(&mut self.random, &self.load.accepted) else {
+            return;
+        };
+        let store = self.shared.store.get().unwrap();
+        if let Some(run) = store.run_key(&namespace(), &name(&id)).unwrap() {
+            self.past.events.remove(&RunKey(run.0));
+            self.past.deleted.insert(RunKey(run.0));
+            life.send(self.load.delete(id, run.0));
         }
     }
 
@@ -323,7 +348,8 @@ impl World {
     fn look_at(&mut self, life: &Life, message: &mut WriterMessage) {
         match message {
             WriterMessage::Batch(batch) => {
-                for event in &batch.run_events {
+                let known = |run| !self.past.deleted.contains(&run);
+                for event in batch.run_events.iter().filter(|event| known(event.run)) {
                     self.past.events.entry(event.run).or_default().push(event.revision);
                 }
                 if self.broken == Some(Broken::ToldTooEarly) {
@@ -539,11 +565,9 @@ impl World {
             writer,
             writer_inbox,
         };
-        let recovering = recover(&self.shared, &mut journal, &parts.projector);
-        let recovered = self.runtime.block_on(recovering).map_err(Stop::Failed)?;
+        let (recovered, projector) = self.recover(&mut journal, &parts.projector, &projections);
+        let recovered = recovered.map_err(Stop::Failed)?;
         self.compare(&recovered).map_err(Stop::Wrong)?;
-        let store = self.shared.store.get().unwrap();
-        let projector = Projector::new(store, &parts.projector);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (driver, writer) = Driver::after(recovered, &parts, journal, (inbox, waiting));
         Ok(Life {
@@ -555,6 +579,24 @@ impl World {
             projections,
             released,
         })
+    }
+
+    /// Recovers, which needs a projector meanwhile.
+    fn recover(
+        &self,
+        journal: &mut FileJournal,
+        handle: &ProjectorHandle,
+        projections: &Receiver<Projection>,
+    ) -> (Result<Recovered, NodeError>, Projector) {
+        let mut projector = Projector::new(self.shared.store.get().unwrap(), handle);
+        let recovered = std::thread::scope(|scope| {
+            let more = projections.iter().take_while(|it| !matches!(it, Projection::Stop));
+            scope.spawn(|| more.for_each(|it| projector.take(it, &|_, _| {}).unwrap()));
+            let recovered = self.runtime.block_on(recover(&self.shared, journal, handle));
+            handle.send(Projection::Stop);
+            recovered
+        });
+        (recovered, projector)
     }
 
     /// What came back was decided, and is not earlier than what anybody knows. What was decided after it never happened.
@@ -596,6 +638,7 @@ impl World {
             for id in [
                 pick(&mut self.random, &self.load.accepted),
                 pick(&mut self.random, &self.load.refused),
+                pick(&mut self.random, &self.load.deleted),
             ] {
                 id.map_or(Ok(()), |id| self.exists_or_not(&id))?;
             }
@@ -611,7 +654,7 @@ impl World {
         let store = self.shared.store.get().unwrap();
         let exists = store.run_key(&namespace(), &name(id)).unwrap().is_some();
         match (exists, self.load.accepted.contains(id)) {
-            (true, false) => Err(format!("{id} exists, and was refused")),
+            (true, false) => Err(format!("{id} exists, and was refused or deleted")),
             (false, true) => Err(format!("{id} does not exist, and was acknowledged")),
             _ => Ok(()),
         }
