@@ -15,8 +15,9 @@ use unisono_store::{Store, StoreError};
 use crate::api::{Api, now};
 use crate::partition::Unavailable;
 
-/// Runs that are deleted at once.
+/// Runs that are deleted at once, at first; and when there are more and more of them.
 const AT_ONCE: usize = 512;
+const MOST_AT_ONCE: usize = 4_096;
 /// The shortest pause after that.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The pause when the partition does not answer.
@@ -94,15 +95,18 @@ async fn expire(
     (namespace, type_name): (&Name, &Name),
     (rule, based_on): (Rule, Revision),
 ) -> Result<(), Stop> {
-    let mut deleted = 0;
+    let (mut deleted, mut at_once) = (0, AT_ONCE);
     loop {
         let begin = Instant::now();
         let (of, which) = (namespace.clone(), type_name.clone());
-        let runs = look(api, move |store| let_go(store, (&of, &which), rule)).await?;
+        let runs = look(api, move |store| let_go(store, (&of, &which), rule, at_once)).await?;
         if runs.is_empty() || api.stopping.is_cancelled() {
             break;
         }
         deleted += runs.len();
+        if runs.len() == at_once {
+            at_once = (at_once * 2).min(MOST_AT_ONCE);
+        }
         let command = RetentionCommand::Expire {
             namespace: namespace.clone(),
             runs,
@@ -124,13 +128,18 @@ async fn expire(
 }
 
 /// Some of the runs that a rule lets go.
-fn let_go(store: &Store, (namespace, type_name): (&Name, &Name), rule: Rule) -> Result<Vec<DeletedRun>, StoreError> {
+fn let_go(
+    store: &Store,
+    (namespace, type_name): (&Name, &Name),
+    rule: Rule,
+    at_once: usize,
+) -> Result<Vec<DeletedRun>, StoreError> {
     let mut runs = Vec::new();
     if let Some(most) = rule.max_count {
         let tallies = store.tallies(namespace, Some(type_name))?;
         let ended = tallies.iter().filter(|tally| tally.state.is_terminal());
         let over = ended.map(|tally| tally.runs).sum::<u64>().saturating_sub(most);
-        let some = usize::try_from(over).unwrap_or(AT_ONCE).min(AT_ONCE);
+        let some = usize::try_from(over).unwrap_or(at_once).min(at_once);
         if some > 0 {
             runs = store.oldest_ended(namespace, type_name, None, some)?;
         }
@@ -139,7 +148,7 @@ fn let_go(store: &Store, (namespace, type_name): (&Name, &Name), rule: Rule) -> 
         && runs.is_empty()
     {
         let before = now().0.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
-        runs = store.oldest_ended(namespace, type_name, Some(Timestamp(before)), AT_ONCE)?;
+        runs = store.oldest_ended(namespace, type_name, Some(Timestamp(before)), at_once)?;
     }
     Ok(runs
         .into_iter()

@@ -31,6 +31,36 @@ fn main() {
     for (name, filter) in filters(runs) {
         measure(&store, name, &filter);
     }
+    delete(&store, runs / 20);
+}
+
+/// Deletes this many of each of two types as retention does: the oldest first, 512 a commit.
+fn delete(store: &Store, most: u64) {
+    let begin = Instant::now();
+    let (mut looks, mut commits, mut deleted) = (Vec::new(), Vec::new(), 0);
+    for name in ["type-3", "type-11"] {
+        let r#type = Name::parse(name).unwrap();
+        let mut left = usize::try_from(most).unwrap();
+        while left > 0 {
+            let start = Instant::now();
+            let found = store.oldest_ended(&namespace(), &r#type, None, left.min(512)).unwrap();
+            looks.push(start.elapsed());
+            if found.is_empty() {
+                break;
+            }
+            let mut batch = store.batch();
+            found.iter().for_each(|(run, _)| batch.delete(*run, &namespace()));
+            let start = Instant::now();
+            store.commit(batch).unwrap();
+            commits.push(start.elapsed());
+            left -= found.len();
+            deleted += found.len();
+        }
+    }
+    let rate = deleted as f64 / begin.elapsed().as_secs_f64();
+    println!("{:<58}{rate:>9.0}/s", format!("{deleted} deleted, 512 a commit"));
+    show("one look for the oldest", &mut looks);
+    show("one such commit", &mut commits);
 }
 
 /// Runs of 20 types, in five versions one after the other, 1 in 100 errored, 1 in 1,000 of them cancelled; each with a
