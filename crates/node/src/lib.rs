@@ -5,6 +5,7 @@
 
 mod api;
 pub mod backup;
+mod embedded;
 mod error;
 mod feed;
 mod fleets;

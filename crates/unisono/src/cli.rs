@@ -10,7 +10,7 @@ use unisono_model::trace::TraceContext;
 use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs};
 use crate::commands::{
     act, agent, apply, backup, count, delete, demo, dev, get, history, journal, list, lock, log_level, logs, restore,
-    retention, server, start, steal, value, watch,
+    retention, rollout, server, start, steal, value, watch,
 };
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
@@ -104,13 +104,13 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     /// Start an orchestration
     Start(start::StartArgs),
-    /// Show an orchestration, definitions, agents, what takes room on disk, a lock or an election
+    /// Show an orchestration, definitions, agents, an entity, what takes room on disk, a lock or an election
     Get(get::GetArgs),
-    /// List orchestrations, locks, elections or leases
+    /// List orchestrations, entities, locks, elections or leases
     List(list::ListArgs),
     /// Count orchestrations
     Count(count::CountArgs),
-    /// Follow an orchestration until it ends
+    /// Follow an orchestration, or the rollout of an entity, until it ends
     Watch(watch::WatchArgs),
     /// Show what happened in an orchestration
     History(history::HistoryArgs),
@@ -128,6 +128,8 @@ pub(crate) enum Command {
     Lock(lock::LockArgs),
     /// Show or change for how long orchestrations are kept after they have ended
     Retention(retention::RetentionArgs),
+    /// Move a fleet from one version to the next, and watch it
+    Rollout(rollout::RolloutArgs),
     /// Take a lock by force from who holds it
     Steal(steal::StealArgs),
     /// Show or change what a running server logs

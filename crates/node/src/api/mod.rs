@@ -17,7 +17,7 @@ mod problem;
 mod reads;
 mod refusals;
 mod retention;
-mod rollouts;
+pub(crate) mod rollouts;
 mod start;
 mod storage;
 mod system;

@@ -8,7 +8,7 @@ use unisono_model::api::OrchestrationSummary;
 
 use super::filter::FilterArgs;
 use super::get::labels;
-use super::locks;
+use super::{locks, rollout};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::{Console, Field, Grid, Tone, ago, now, orchestration_tone, span};
@@ -17,7 +17,7 @@ use crate::output::{Console, Field, Grid, Tone, ago, now, orchestration_tone, sp
 #[derive(Args, Clone, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
-    override_usage = "unisono list [OPTIONS]\n       unisono list locks | elections | leases"
+    override_usage = "unisono list [OPTIONS]\n       unisono list entities | locks | elections | leases"
 )]
 pub(crate) struct ListArgs {
     #[command(subcommand)]
@@ -38,6 +38,8 @@ pub(crate) struct ListArgs {
 /// What else there is to list.
 #[derive(Clone, Debug, Subcommand)]
 enum What {
+    /// Entities, the versions that they run and how far their rollouts are
+    Entities,
     /// Locks that are held or waited for, and since when
     Locks,
     /// Elections, who leads and how many stand
@@ -53,6 +55,7 @@ enum What {
 pub(crate) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> {
     let (client, console) = (global.client()?, global.console());
     match args.what {
+        Some(What::Entities) => return rollout::list_entities(&client, console).await,
         Some(What::Locks) => return locks::list_locks(&client, console).await,
         Some(What::Elections) => return locks::list_elections(&client, console).await,
         Some(What::Leases) => return locks::list_leases(&client, console).await,

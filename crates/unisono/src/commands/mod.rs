@@ -22,6 +22,7 @@ mod payload;
 pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod retention;
+pub(crate) mod rollout;
 pub(crate) mod server;
 pub(crate) mod start;
 pub(crate) mod steal;
@@ -62,6 +63,7 @@ pub(crate) async fn run(cli: Cli, log: LogLevels) -> Result<(), Failure> {
         Command::Value(args) => value::run(args, &global).await,
         Command::Lock(args) => lock::run(args, &global).await,
         Command::Retention(args) => retention::run(args, &global).await,
+        Command::Rollout(args) => rollout::run(args, &global).await,
         Command::Steal(args) => steal::run(args, &global).await,
         Command::LogLevel(args) => log_level::run(args, &global).await,
         Command::Backup(args) => backup::run(args, &global).await,

@@ -8,7 +8,7 @@ use clap::Args;
 use unisono_client::Client;
 use unisono_model::api::OrchestrationView;
 
-use super::{history, start};
+use super::{history, rollout, start};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::Console;
@@ -17,7 +17,11 @@ use crate::output::Console;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WatchArgs {
     /// The orchestration's id
-    id: String,
+    #[arg(required_unless_present = "entity")]
+    id: Option<String>,
+    /// The rollout of this entity instead
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    entity: Option<String>,
 }
 
 /// Follows an orchestration until it ends.
@@ -26,11 +30,15 @@ pub(crate) struct WatchArgs {
 /// [`Failure::Work`] when it did not complete.
 pub(crate) async fn run(args: WatchArgs, global: &Global) -> Result<(), Failure> {
     let (client, console) = (global.client()?, global.console());
+    if let Some(entity) = args.entity {
+        return rollout::follow(&client.entity(&entity), false, console).await;
+    }
+    let id = args.id.unwrap_or_default();
     let view = if console.can_draw() && console.is_terminal() {
-        live::follow(&client, &args.id, console).await?
+        live::follow(&client, &id, console).await?
     } else {
-        history::follow(&client, &args.id, console).await?;
-        client.orchestration(&args.id).await?
+        history::follow(&client, &id, console).await?;
+        client.orchestration(&id).await?
     };
     start::completed(&view)
 }

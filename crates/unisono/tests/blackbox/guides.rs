@@ -157,6 +157,11 @@ fn the_guide_on_values_and_locks_works() {
 }
 
 #[test]
+fn the_guide_on_rollouts_works() {
+    Reader::new().read(&guide("rollouts.md"));
+}
+
+#[test]
 fn the_guide_on_the_tenant_works() {
     let mut reader = Reader::new();
     let (from, to) = (repository().join("examples"), reader.home().join("examples"));

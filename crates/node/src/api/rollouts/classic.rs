@@ -156,6 +156,15 @@ pub(in crate::api) async fn orchestrate(
     let Raw(body) = body?;
     let tags = tags(&body);
     let asked = taken(&api, &at, body).await?;
+    let expected = expected(asked, |place| tags.get(place).cloned().unwrap_or_default())?;
+    Ok(Json(expected).into_response())
+}
+
+/// What the reported targets should run, each with the tags that it was reported with.
+pub(crate) fn expected(
+    asked: Vec<Asked>,
+    tags: impl Fn(usize) -> String,
+) -> crate::api::problem::Answer<Vec<ClassicTarget>> {
     let mut expected: Vec<ClassicTarget> = Vec::with_capacity(asked.iter().map(|it| it.reports.len()).sum());
     for Asked { reports, told } in asked {
         for (reported, place) in reports.iter().zip(told.of) {
@@ -168,14 +177,14 @@ pub(in crate::api) async fn orchestrate(
                 phase: guidance.map_or(Phase::Idle, |it| it.phase),
                 message: guidance.map_or("it was forgotten", |it| &it.message).to_owned(),
             };
-            let tags = tags.get(expected.len()).cloned().unwrap_or_default();
+            let tags = tags(expected.len());
             expected.push(instruction.into_classic(&ClassicTarget {
                 tags,
                 ..ClassicTarget::default()
             }));
         }
     }
-    Ok(Json(expected).into_response())
+    Ok(expected)
 }
 
 /// Report targets, without an answer about them.
@@ -263,10 +272,18 @@ pub(in crate::api) async fn set_rollout_options(
     params(("namespace" = String, Path), ("entity" = String, Path)),
     responses((status = 200, body = ClassicInfo), (status = 400, body = Said)))]
 pub(in crate::api) async fn rollout_info(State(api): State<Api>, at: At) -> Answer<Json<ClassicInfo>> {
-    let (namespace, entity) = (at.namespace, at.entity.clone());
+    let found = info(&api, at.namespace, at.entity.clone()).await?;
+    Ok(Json(found.ok_or_else(|| no_entity(&at.entity))?))
+}
+
+/// The same; none when there is no such entity.
+pub(crate) async fn info(
+    api: &Api,
+    namespace: Name,
+    entity: EntityName,
+) -> crate::api::problem::Answer<Option<ClassicInfo>> {
     let read = move |state: &unisono_engine::State| Some(state.rollouts().get(&namespace, &entity)?.classic_info());
-    let info = api.partition.query(read).await?;
-    Ok(Json(info.ok_or_else(|| no_entity(&at.entity))?))
+    Ok(api.partition.query(read).await?)
 }
 
 /// Get all targets, with the version that each should run.

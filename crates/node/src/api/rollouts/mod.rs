@@ -15,10 +15,14 @@ mod views;
 mod watch;
 
 pub(super) use calls::*;
+pub(crate) use classic::{expected, info};
 pub(super) use entities::*;
 pub(super) use operations::faults_problem;
+pub(crate) use operations::{act, report};
+pub(crate) use reports::problem as bad_target;
 pub(super) use reports::*;
 pub(super) use targets::*;
+pub(crate) use verbs::options_verb;
 pub(super) use verbs::*;
 pub(super) use views::*;
 

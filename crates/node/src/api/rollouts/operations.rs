@@ -91,6 +91,10 @@ pub(crate) async fn act(api: &Api, (namespace, entity): (Name, EntityName), by: 
 
 /// The problem for things that were written and make no sense; all of them are listed.
 pub(crate) fn faults_problem(faults: &[Fault], detail: impl Into<String>) -> ApiError {
+    let detail = match faults {
+        [only] => format!("{}: {}", only.field, only.reason),
+        _ => detail.into(),
+    };
     let mistakes = faults.iter().map(mistake).collect();
     let problem = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", detail).mistakes(mistakes);
     match faults.first() {

@@ -40,7 +40,8 @@ pub(super) async fn read(body: bytes::Bytes, reading: Reading) -> Answer<Result<
         .map_err(|error| ApiError::internal(format!("the reports could not be read: {error}")))
 }
 
-fn problem(fault: &Fault) -> ApiError {
+/// A target that makes no sense.
+pub(crate) fn problem(fault: &Fault) -> ApiError {
     let (status, code) = match &*fault.code {
         "bad-json" => (StatusCode::BAD_REQUEST, "bad-json"),
         "too-many-targets" => (StatusCode::PAYLOAD_TOO_LARGE, "too-many-targets"),

@@ -318,7 +318,7 @@ pub(in crate::api) async fn set_options(
 }
 
 /// Sets the policy that says what the options mean. What older controllers cannot say stays as it is in `before`.
-pub(super) fn options_verb(options: &ClassicOptions, before: Option<&Policy>) -> Answer<Verb> {
+pub(crate) fn options_verb(options: &ClassicOptions, before: Option<&Policy>) -> Answer<Verb> {
     let mut policy = classic_policy(options).map_err(|faults| faults_problem(&faults, "the options make no sense"))?;
     if let Some(before) = before {
         policy.controllers.clone_from(&before.controllers);

@@ -2,6 +2,8 @@
 
 mod api;
 mod classic;
+mod cli;
+mod embedded;
 pub(crate) mod fleet;
 mod names;
 mod watching;
