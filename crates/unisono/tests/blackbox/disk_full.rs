@@ -9,7 +9,7 @@ use unisono_client::{Client, ClientError, DefinitionFamily};
 use unisono_model::api::{ActivityState, ApplyRequest, CancelRequest, OrchestrationState, SourceText};
 
 use crate::harness::{
-    Random, Server, ServerSetup, SmallDisk, apply, eventually, finished, in_state, request, request_with,
+    Random, Server, ServerSetup, SmallDisk, apply, eventually, finished, in_state, program, request, request_with,
 };
 
 const MIB: u64 = 1 << 20;
@@ -142,14 +142,34 @@ async fn on_a_full_disk_results_wait_and_a_server_that_is_killed_comes_back() {
         "the result was kept, and nothing ran twice"
     );
 
-    // It dies while the disk is full, and is started once there is room.
+    // It dies while the disk is full, and is started while it still is.
     client.start(&request("second", "t")).await.unwrap();
     disk.leave(0);
     room_is(&server, 507, "").await;
     server.kill();
-    disk.empty();
     server.restart();
+    room_is(&server, 507, "").await;
+    let first = client.orchestration("first").await.unwrap();
+    assert_eq!(first.summary.state, OrchestrationState::Completed);
+    assert_eq!(code(client.start(&request("third", "t")).await), "disk-full");
+    disk.empty();
     finished(&client, "second").await;
+    assert_eq!(code(client.orchestration("third").await), "orchestration-not-found");
+    assert!(server.terminate().status.success());
+    verify(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reserve_that_no_disk_has_refuses_everything_with_the_reason_and_takes_no_harm() {
+    let mut server = ServerSetup::default().options(&["--disk-reserve", "1024TiB"]).start();
+    room_is(&server, 507, "").await;
+    let mut command = program();
+    command.args(["--server", &server.url(), "start", "t", "--id", "r"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the disk of the server is full"), "{said}");
+    assert!(said.contains("1125899906842624 are needed"), "{said}");
     assert!(server.terminate().status.success());
     verify(&server);
 }
