@@ -64,4 +64,4 @@ pub use slots::Slots;
 pub use state::Rollouts;
 pub(crate) use state::evolve;
 pub use told::{Guidance, Told};
-pub use view::TargetFilter;
+pub use view::{RolloutCounts, TargetFilter};

@@ -1,5 +1,7 @@
 //! What people and programs are shown.
 
+use std::collections::BTreeMap;
+
 use unisono_model::ids::Timestamp;
 use unisono_model::name::Name;
 use unisono_model::rollout::{
@@ -105,7 +107,39 @@ fn freeze_view(scope: &str, freeze: &Freeze) -> FreezeView {
     }
 }
 
+/// How many entities there are, and where their rollouts and targets stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RolloutCounts {
+    /// Entities by the state of the rollout that is under way, or was last; those without one are left out.
+    pub rollouts: BTreeMap<RolloutState, u64>,
+    /// Entities.
+    pub entities: u64,
+    /// Targets by health.
+    pub health: BTreeMap<Health, u64>,
+    /// Targets by where they stand.
+    pub phases: BTreeMap<Phase, u64>,
+}
+
 impl Rollouts {
+    /// How much there is of everything. Costs as much as there are entities, however many targets they have.
+    #[must_use]
+    pub fn counts(&self) -> RolloutCounts {
+        let mut counts = RolloutCounts::default();
+        for fleet in self.all() {
+            counts.entities += 1;
+            if let Some(rollout) = fleet.head.facts.rollout.as_deref() {
+                *counts.rollouts.entry(rollout.state()).or_default() += 1;
+            }
+            for health in Health::ALL {
+                *counts.health.entry(health).or_default() += fleet.in_health(health);
+            }
+            for phase in Phase::ALL {
+                *counts.phases.entry(phase).or_default() += fleet.tally.all.phase(phase);
+            }
+        }
+        counts
+    }
+
     /// The namespaces that have entities, in order.
     #[must_use]
     pub fn namespaces(&self) -> Vec<Name> {

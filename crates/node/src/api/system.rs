@@ -69,6 +69,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Answer<Response> {
             ("end", wait),
             ("list", api.hub.decisions.receiver_count()),
             ("values", api.hub.feed.watchers()),
+            ("entities", api.hub.fleets.count()),
         ],
         now: now(),
     };

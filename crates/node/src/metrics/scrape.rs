@@ -11,10 +11,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use unisono_engine::lease::LeaseCounts;
+use unisono_engine::rollout::RolloutCounts;
 use unisono_engine::value::ValueCounts;
 use unisono_engine::{AgentCounts, Counts, QueueDepth, State};
 use unisono_model::ids::Timestamp;
 use unisono_model::name::Name;
+use unisono_model::rollout::{Health, Phase, RolloutState};
 use unisono_telemetry::trace::ExportCounts;
 
 use super::{float, gauge, small};
@@ -28,10 +30,11 @@ pub(crate) struct Work {
     agents: BTreeMap<Name, AgentCounts>,
     values: ValueCounts,
     leases: LeaseCounts,
+    rollouts: RolloutCounts,
 }
 
 impl Work {
-    /// Reads it. Costs as much as there are queues and agents, however many runs are open.
+    /// Reads it. Costs as much as there are queues, agents and entities, however many runs are open.
     pub(crate) fn read(state: &State) -> Self {
         Self {
             open: state.runs().len(),
@@ -40,6 +43,7 @@ impl Work {
             agents: state.agents_by_namespace(),
             values: state.value_counts(),
             leases: state.lease_counts(),
+            rollouts: state.rollouts().counts(),
         }
     }
 }
@@ -58,7 +62,7 @@ pub(crate) struct Surroundings {
     /// What may be written, and the room there is.
     pub(crate) disk: (Room, Free),
     /// Who watches lists, follows runs, who waits for the end of one, and who watches values, locks and elections.
-    pub(crate) watchers: [(&'static str, usize); 4],
+    pub(crate) watchers: [(&'static str, usize); 5],
     /// Now.
     pub(crate) now: Timestamp,
 }
@@ -101,6 +105,7 @@ pub(super) fn work(registry: &mut Registry, work: &Work, now: Timestamp) {
     agents(registry, &work.agents);
     values(registry, work.values);
     leases(registry, work.leases);
+    rollouts(registry, &work.rollouts);
 }
 
 fn values(registry: &mut Registry, counts: ValueCounts) {
@@ -115,6 +120,21 @@ fn values(registry: &mut Registry, counts: ValueCounts) {
     let help = "Declared futures that have no value yet";
     registry.register("futures_pending", help, gauge(counts.pending));
     registry.register("values_awaiting", "Those who await a key", gauge(counts.awaiting));
+}
+
+fn rollouts(registry: &mut Registry, counts: &RolloutCounts) {
+    let help = "Entities, whose targets versions are rolled out to";
+    registry.register("entities", help, gauge(counts.entities));
+    let count = |count: Option<&u64>| count.copied().unwrap_or(0);
+    let states = RolloutState::ALL.map(|it| (it.as_str(), count(counts.rollouts.get(&it))));
+    let help = "Rollouts that are under way, or were the last one of their entity, by state";
+    registry.register("rollouts", help, by("state", states));
+    let healths = Health::ALL.map(|it| (it.as_str(), count(counts.health.get(&it))));
+    let help = "Targets of all entities, by how they are";
+    registry.register("targets", help, by("health", healths));
+    let phases = Phase::ALL.map(|it| (it.as_str(), count(counts.phases.get(&it))));
+    let help = "Targets of all entities, by where they stand in the rollout";
+    registry.register("rollout_targets", help, by("phase", phases));
 }
 
 fn leases(registry: &mut Registry, counts: LeaseCounts) {
@@ -212,7 +232,7 @@ pub(super) fn surroundings(registry: &mut Registry, around: &Surroundings, durab
     let help = "Room below which new work is refused";
     registry.register_with_unit("disk_reserve", help, Unit::Bytes, gauge(needed));
     let watchers = around.watchers.map(|(kind, count)| (kind, count as u64));
-    let help = "Who follows an orchestration or waits for its end, and who watches lists, values, locks and elections";
+    let help = "Who follows an orchestration or waits for its end, and who watches lists, entities, values, locks and elections";
     registry.register("watchers", help, by("kind", watchers));
 }
 

@@ -398,3 +398,31 @@ async fn the_openapi_description_names_every_route_of_rollouts() {
         assert!(document["components"]["schemas"][schema].is_object(), "{schema}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_count_rollouts_and_targets_by_where_they_stand() {
+    let server = Server::start();
+    let mut fleet = Fleet::settled(&server, 3, r#"{"batch": 1, "health": {"healthyForSeconds": 0}}"#).await;
+    fleet.set_version("v2").await;
+    let metrics = server.client().metrics().await.unwrap();
+    for sample in [
+        "unisono_entities 1",
+        "unisono_rollouts{state=\"running\"} 1",
+        "unisono_rollouts{state=\"succeeded\"} 0",
+        "unisono_rollout_targets{phase=\"inFlight\"} 1",
+        "unisono_rollout_targets{phase=\"pending\"} 2",
+        "unisono_targets{health=\"inProgress\"} 1",
+        "unisono_targets{health=\"healthy\"} 2",
+        "unisono_targets{health=\"unknown\"} 0",
+    ] {
+        assert!(metrics.lines().any(|line| line == sample), "{sample}: {metrics}");
+    }
+    fleet.until(RolloutState::Succeeded).await;
+    let metrics = server.client().metrics().await.unwrap();
+    assert!(
+        metrics
+            .lines()
+            .any(|line| line == "unisono_rollouts{state=\"succeeded\"} 1"),
+        "{metrics}"
+    );
+}
