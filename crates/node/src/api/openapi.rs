@@ -99,6 +99,8 @@ use utoipa::OpenApi;
         super::rollouts::classic::report_status,
         super::rollouts::classic::set_target_version,
         super::rollouts::classic::set_rollout_options,
+        super::rollouts::classic::set_target_controller,
+        super::rollouts::classic::set_monitoring_controller,
         super::rollouts::classic::rollout_info,
         super::rollouts::classic::all_targets,
         super::rollouts::classic::targets_of_group,

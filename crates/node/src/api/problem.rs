@@ -100,6 +100,11 @@ impl ApiError {
         self
     }
 
+    /// Whether it has this code.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        self.0.code == code
+    }
+
     /// More for programs.
     pub(crate) fn data(mut self, data: serde_json::Value) -> Self {
         self.0.data = Some(data);

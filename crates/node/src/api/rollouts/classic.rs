@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use unisono_engine::rollout::{By, TargetFilter, Verb};
 use unisono_model::name::Name;
 use unisono_model::rollout::{
-    ClassicInfo, ClassicOptions, ClassicTarget, EntityName, GroupName, Instruction, Phase, Reading, TargetName, Version,
+    ClassicInfo, ClassicOptions, ClassicTarget, Controllers, Endpoint, EntityName, GroupName, Instruction, Phase,
+    Policy, Reading, TargetName, Version, contradictions,
 };
 use utoipa::ToSchema;
 
 use super::asked::{bad_name, no_entity};
-use super::operations::{Asked, act, report};
+use super::operations::{Asked, act, faults_problem, report};
 use super::reports::read;
 use super::targets::LINES_AT_ONCE;
 use super::verbs::options_verb;
@@ -138,6 +139,11 @@ pub(in crate::api) fn routes() -> Router<Api> {
         .route("/{namespace}/{entity}/version", post(set_target_version))
         .route("/{namespace}/{entity}/options", post(set_rollout_options))
         .route("/{namespace}/{entity}/status", post(report_status))
+        .route("/{namespace}/{entity}/target/controller", post(set_target_controller))
+        .route(
+            "/{namespace}/{entity}/monitoring/controller",
+            post(set_monitoring_controller),
+        )
         .route("/{namespace}/{entity}/rollout", get(rollout_info))
         .route("/{namespace}/{entity}/targets", get(all_targets))
         .route("/{namespace}/{entity}/{group}/status", get(targets_of_group));
@@ -258,13 +264,124 @@ pub(in crate::api) async fn set_rollout_options(
     body: Result<Raw, ApiError>,
 ) -> Answer<Response> {
     let options: ClassicOptions = json(&body?.0)?;
-    let (namespace, entity) = (at.namespace.clone(), at.entity.clone());
-    let read = move |state: &unisono_engine::State| state.rollouts().entity_view(&namespace, &entity);
-    let before = api.partition.query(read).await?.map(|view| view.policy);
-    let by = at.by();
-    let verb = options_verb(&options, before.as_ref())?;
-    act(&api, (at.namespace, at.entity), by, verb).await?;
+    change_policy(&api, &at, |before, _| options_verb(&options, before)).await?;
     Ok(ok())
+}
+
+/// Who decides about targets beside the plan, by their URLs. What is left out or empty is not asked.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub(in crate::api) struct TargetController {
+    /// Chooses which targets move next.
+    selection: String,
+    /// Approves the targets that were chosen.
+    approval: String,
+    /// Names targets to be forgotten.
+    removal: String,
+    /// Says whether a target is well.
+    monitoring: String,
+}
+
+/// Who says whether the whole is well, by its URL. When it is left out or empty, nobody is asked.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub(in crate::api) struct MonitoringController {
+    /// Says whether the whole is well.
+    externalmonitoring: String,
+}
+
+fn endpoint(url: &str) -> Option<Endpoint> {
+    (!url.is_empty()).then(|| Endpoint::to_url(url))
+}
+
+/// Set who decides about targets beside the plan. Makes the namespace and the entity. The rest of the policy stays.
+#[utoipa::path(post, path = "/v1/orchestrate/{namespace}/{entity}/target/controller", tag = "older controllers",
+    params(("namespace" = String, Path), ("entity" = String, Path)), request_body = TargetController,
+    responses((status = 200, body = Said), (status = 400, body = Said)))]
+pub(in crate::api) async fn set_target_controller(
+    State(api): State<Api>,
+    at: At,
+    body: Result<Raw, ApiError>,
+) -> Answer<Response> {
+    let given: TargetController = json(&body?.0)?;
+    set_controllers(&api, &at, |controllers| {
+        controllers.selection = endpoint(&given.selection);
+        controllers.approval = endpoint(&given.approval);
+        controllers.removal = endpoint(&given.removal);
+        controllers.monitoring = endpoint(&given.monitoring);
+    })
+    .await
+}
+
+/// Set who says whether the whole is well. Makes the namespace and the entity. The rest of the policy stays.
+#[utoipa::path(post, path = "/v1/orchestrate/{namespace}/{entity}/monitoring/controller", tag = "older controllers",
+    params(("namespace" = String, Path), ("entity" = String, Path)), request_body = MonitoringController,
+    responses((status = 200, body = Said), (status = 400, body = Said)))]
+pub(in crate::api) async fn set_monitoring_controller(
+    State(api): State<Api>,
+    at: At,
+    body: Result<Raw, ApiError>,
+) -> Answer<Response> {
+    let given: MonitoringController = json(&body?.0)?;
+    set_controllers(&api, &at, |controllers| {
+        controllers.external_monitoring = endpoint(&given.externalmonitoring);
+    })
+    .await
+}
+
+async fn set_controllers(api: &Api, at: &At, set: impl Fn(&mut Controllers)) -> Answer<Response> {
+    change_policy(api, at, |before, classic| {
+        let mut policy = before.cloned().unwrap_or_default();
+        set(&mut policy.controllers);
+        let faults = contradictions(&policy);
+        if !faults.is_empty() {
+            return Err(faults_problem(&faults, "the controllers make no sense"));
+        }
+        Ok(Verb::SetPolicy {
+            policy: Box::new(policy),
+            classic,
+        })
+    })
+    .await?;
+    Ok(ok())
+}
+
+/// How often a policy is read again that somebody has changed meanwhile.
+const TRIES: usize = 16;
+
+/// Sets a policy that is made of the one before, and of nothing that somebody has changed meanwhile.
+async fn change_policy(
+    api: &Api,
+    at: &At,
+    make: impl Fn(Option<&Policy>, Option<ClassicOptions>) -> crate::api::problem::Answer<Verb>,
+) -> crate::api::problem::Answer<()> {
+    for attempt in 1.. {
+        let (namespace, entity) = (at.namespace.clone(), at.entity.clone());
+        let read = move |state: &unisono_engine::State| {
+            let classic = state.rollouts().get(&namespace, &entity)?.classic_info().options;
+            Some((state.rollouts().entity_view(&namespace, &entity)?, classic))
+        };
+        let before = api.partition.query(read).await?;
+        let (policy, classic) = before
+            .as_ref()
+            .map_or((None, None), |(view, classic)| (Some(&view.policy), *classic));
+        let by = By {
+            based_on: before.as_ref().map(|(view, _)| view.revision),
+            ..at.by()
+        };
+        match act(
+            api,
+            (at.namespace.clone(), at.entity.clone()),
+            by,
+            make(policy, classic)?,
+        )
+        .await
+        {
+            Err(error) if error.is("changed-meanwhile") && attempt < TRIES => {}
+            done => return done.map(drop),
+        }
+    }
+    Ok(())
 }
 
 /// Get which version is rolled out, and which ones are known to be good and bad.

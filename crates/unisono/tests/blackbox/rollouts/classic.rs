@@ -119,6 +119,51 @@ async fn names_survive_the_routes_of_older_controllers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn controllers_and_options_are_set_beside_each_other() {
+    let server = Server::start();
+    let controller = Controller::of(&server);
+    let options = json!({"batchpercent": 20, "successpercent": 80, "successtimeoutsecs": 1, "durationtimeoutsecs": 9});
+    let urls = json!({"selection": "http://s/", "approval": "http://a/", "removal": "", "monitoring": "http://m/"});
+    controller.done("/prod/app/target/controller", urls).await;
+    controller.done("/prod/app/options", options.clone()).await;
+    controller
+        .done(
+            "/prod/app/monitoring/controller",
+            json!({"externalmonitoring": "http://e/"}),
+        )
+        .await;
+    assert_eq!(controller.get("/prod/app/rollout").await["options"], options);
+    let policy = server.client_of("prod").entity("app").policy().await.unwrap();
+    let controllers = serde_json::to_value(&policy.controllers).unwrap();
+    for (name, url) in [
+        ("selection", json!("http://s/")),
+        ("approval", json!("http://a/")),
+        ("removal", Value::Null),
+        ("monitoring", json!("http://m/")),
+        ("externalMonitoring", json!("http://e/")),
+    ] {
+        assert_eq!(controllers[name]["url"], url, "{name}");
+    }
+    assert_eq!(
+        policy.batch,
+        unisono_model::rollout::read_policy(r#"{"batch": "20%"}"#)
+            .unwrap()
+            .batch
+    );
+    let (status, answer) = controller
+        .post("/prod/app/target/controller", json!({"selection": "ftp://s/"}))
+        .await;
+    assert_eq!((status.as_u16(), &answer["status"]), (400, &json!("error")));
+    assert!(
+        answer["message"].as_str().unwrap().contains("controllers.selection"),
+        "{answer}"
+    );
+    controller.done("/prod/app/target/controller", json!({})).await;
+    let policy = server.client_of("prod").entity("app").policy().await.unwrap();
+    assert!(policy.controllers.selection.is_none() && policy.controllers.external_monitoring.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_400_with_a_message() {
     let server = Server::start();
     let controller = Controller::of(&server);
