@@ -3,6 +3,7 @@
 mod agents;
 mod definitions;
 mod lists;
+mod payloads;
 mod restarts;
 mod results;
 mod waiting;
