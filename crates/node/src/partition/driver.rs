@@ -686,7 +686,7 @@ fn wait_for_room(
         let next = inbox.recv_timeout(ROOM_AGAIN);
         for message in backlog.drain(..).chain(next) {
             match message {
-                Message::Command(..) => drop(waiting.fetch_sub(1, Ordering::Relaxed)),
+                Message::Command(..) | Message::CommandThen(..) => drop(waiting.fetch_sub(1, Ordering::Relaxed)),
                 Message::Commands(commands) => drop(waiting.fetch_sub(commands.len(), Ordering::Relaxed)),
                 Message::Stop => return Err(stopped_without_room(space)),
                 _ => {}

@@ -172,7 +172,7 @@ impl Partition {
         command: Command,
         read: impl FnOnce(&State, Result<Reply, Rejection>) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
-        self.accepts_work()?;
+        self.admits(&command)?;
         let (sender, receiver) = oneshot::channel();
         let then = move |state: &State, outcome: Result<Reply, Rejection>| -> Box<dyn FnOnce() + Send> {
             let answer = read(state, outcome);
@@ -184,7 +184,7 @@ impl Partition {
         let _ = self
             .messages
             .send(Message::CommandThen(Box::new(command), Box::new(then)));
-        receiver.await.map_err(|_| Unavailable::Lost)
+        receiver.await.map_err(|_| self.lost())
     }
 
     fn accepts_work(&self) -> Result<(), Unavailable> {

@@ -277,8 +277,9 @@ impl Projector {
         if self.collected.since.take().is_some() {
             let batch = self.collected.take_batch(&self.store);
             self.busy_since(Some(Instant::now()));
-            self.store.commit(batch)?;
+            let committed = self.store.commit(batch);
             self.busy_since(None);
+            committed?;
         }
         self.projected.fetch_max(self.collected.revision.0, Ordering::Release);
         Ok(())
