@@ -62,69 +62,80 @@ impl From<Unavailable> for Stop {
     }
 }
 
-/// Deletes what the rules let go now; false when there are no rules.
+/// Deletes what the rules let go now, some of each definition in turn until there is no more; false when there are no rules.
 async fn expire_all(api: &Api) -> Result<bool, Stop> {
-    let all: Vec<_> = api
-        .partition
-        .query(|state| {
-            let rules = state.retention().namespaces();
-            rules
-                .map(|(namespace, rules)| (namespace.clone(), rules.clone()))
-                .collect()
-        })
-        .await?;
-    for (namespace, rules) in &all {
-        api.partition.barrier().await?;
-        let of = namespace.clone();
-        let tallies = look(api, move |store| store.tallies(&of, None)).await?;
-        let mut types: Vec<&Name> = tallies.iter().map(|tally| &tally.r#type).collect();
-        types.dedup();
-        for type_name in types {
-            let rule = rules.of(type_name);
-            if rule != Rule::default() {
-                expire(api, (namespace, type_name), (rule, rules.revision)).await?;
+    let (mut deleted, mut at_once) = (0, AT_ONCE);
+    loop {
+        let rules: Vec<_> = api
+            .partition
+            .query(|state| {
+                let rules = state.retention().namespaces();
+                rules
+                    .map(|(namespace, rules)| (namespace.clone(), rules.clone()))
+                    .collect()
+            })
+            .await?;
+        let mut most = 0;
+        for (namespace, rules) in &rules {
+            for type_name in types(api, namespace).await? {
+                let rule = rules.of(&type_name);
+                if rule != Rule::default() && !api.stopping.is_cancelled() {
+                    let some = expire(api, (namespace, &type_name), (rule, rules.revision), at_once).await?;
+                    (deleted, most) = (deleted + some, most.max(some));
+                }
             }
         }
+        if most == 0 {
+            if deleted > 0 {
+                tracing::info!("{deleted} ended orchestrations were deleted by retention rules");
+            }
+            return Ok(!rules.is_empty());
+        }
+        if most == at_once {
+            at_once = (at_once * 2).min(MOST_AT_ONCE);
+        }
     }
-    Ok(!all.is_empty())
 }
 
-/// Deletes what a rule lets go of the runs of one definition.
+/// The definitions of which there are orchestrations.
+async fn types(api: &Api, namespace: &Name) -> Result<Vec<Name>, Stop> {
+    api.partition.barrier().await?;
+    let of = namespace.clone();
+    let tallies = look(api, move |store| store.tallies(&of, None)).await?;
+    let mut types: Vec<Name> = tallies.into_iter().map(|tally| tally.r#type).collect();
+    types.dedup();
+    Ok(types)
+}
+
+/// Deletes some of what a rule lets go of the runs of one definition, and says how many.
 async fn expire(
     api: &Api,
     (namespace, type_name): (&Name, &Name),
     (rule, based_on): (Rule, Revision),
-) -> Result<(), Stop> {
-    let (mut deleted, mut at_once) = (0, AT_ONCE);
-    loop {
-        let begin = Instant::now();
-        let (of, which) = (namespace.clone(), type_name.clone());
-        let runs = look(api, move |store| let_go(store, (&of, &which), rule, at_once)).await?;
-        if runs.is_empty() || api.stopping.is_cancelled() {
-            break;
-        }
-        deleted += runs.len();
-        if runs.len() == at_once {
-            at_once = (at_once * 2).min(MOST_AT_ONCE);
-        }
-        let command = RetentionCommand::Expire {
-            namespace: namespace.clone(),
-            runs,
-            based_on,
-        };
-        match api.partition.command(Command::Retention(command)).await? {
-            Ok(_) => {}
-            Err(Rejection::Stale) => return Err(Stop::Stale),
-            Err(rejection) => return Err(Stop::Failed(rejection.to_string())),
-        }
-        // The next look must not find them again.
-        api.partition.barrier().await?;
-        tokio::time::sleep(begin.elapsed().max(PAUSE)).await;
+    at_once: usize,
+) -> Result<usize, Stop> {
+    let begin = Instant::now();
+    let (of, which) = (namespace.clone(), type_name.clone());
+    let runs = look(api, move |store| let_go(store, (&of, &which), rule, at_once)).await?;
+    let some = runs.len();
+    if some == 0 {
+        return Ok(0);
     }
-    if deleted > 0 {
-        tracing::info!(%namespace, r#type = %type_name, "{deleted} ended orchestrations were deleted by their retention rule");
+    let command = RetentionCommand::Expire {
+        namespace: namespace.clone(),
+        runs,
+        based_on,
+    };
+    match api.partition.command(Command::Retention(command)).await? {
+        Ok(_) => {}
+        Err(Rejection::Stale) => return Err(Stop::Stale),
+        Err(rejection) => return Err(Stop::Failed(rejection.to_string())),
     }
-    Ok(())
+    // The next look must not find them again.
+    api.partition.barrier().await?;
+    tracing::debug!(%namespace, r#type = %type_name, "{some} ended orchestrations were deleted by a retention rule");
+    tokio::time::sleep(begin.elapsed().max(PAUSE)).await;
+    Ok(some)
 }
 
 /// Some of the runs that a rule lets go.
