@@ -18,6 +18,7 @@ use super::slots::Slots;
 use super::state::Rollouts;
 use super::tally::{Group, Room};
 use super::target::{NEVER, Outcome};
+use super::untold;
 
 /// Targets that one event judges at most; the next one follows at once.
 const MOST_AT_ONCE: usize = 16_384;
@@ -90,6 +91,18 @@ pub(crate) fn rule(fleet: &Fleet, at: Timestamp, decision: Decision) -> E {
     by(fleet, at, (None, None), decision)
 }
 
+/// A decision of the rules about a rollout that may be over.
+pub(crate) fn about(fleet: &Fleet, at: Timestamp, rollout: u32, decision: Decision) -> E {
+    E::Decided {
+        entity: fleet.head.number,
+        time: fleet.head.time(at),
+        rollout,
+        actor: None,
+        reason: None,
+        decision,
+    }
+}
+
 /// A decision of someone.
 pub(crate) fn by(
     fleet: &Fleet,
@@ -111,6 +124,7 @@ fn next(fleet: &mut Fleet, around: &Around, at: Timestamp) -> Option<E> {
     listening(fleet, at)
         .or_else(|| timers(fleet, at))
         .or_else(|| rollout(fleet, around, at))
+        .or_else(|| untold::due(fleet, at))
         .or_else(|| queued(fleet, at))
 }
 
@@ -124,6 +138,7 @@ pub(crate) fn next_due(fleet: &Fleet, around: &Around, at: Timestamp) -> Option<
         ));
     }
     due.extend(fleet.next_target_due());
+    due.extend(untold::next_due(&head.facts));
     if let Some(rollout) = head.open().filter(|rollout| rollout.paused.is_none()) {
         due.extend(
             rollout

@@ -20,6 +20,7 @@ use super::health::millis;
 use super::slots::Slots;
 use super::tally::Room;
 use super::target::{Outcome, said_code};
+use super::untold;
 use super::waves::WavePlan;
 
 /// Targets that one call may be about.
@@ -57,7 +58,7 @@ fn timeout_ms(fleet: &Fleet, kind: CallKind, name: &str) -> u64 {
     millis(seconds).unsigned_abs()
 }
 
-fn backoff_ms(attempt: u32) -> u64 {
+pub(crate) fn backoff_ms(attempt: u32) -> u64 {
     let doubled = 5_000_u64.saturating_mul(1 << attempt.saturating_sub(1).min(10));
     doubled.min(LONGEST_BACKOFF_MS)
 }
@@ -89,7 +90,7 @@ pub(crate) fn analyses<'a>(rollout: &'a Rollout, wave: &'a WavePlan) -> impl Ite
     rollout.plan.policy.analysis.iter().filter(concerned)
 }
 
-fn open_call<'a>(rollout: &'a Rollout, kind: CallKind, name: &str) -> Option<&'a Call> {
+pub(crate) fn open_call<'a>(rollout: &'a Rollout, kind: CallKind, name: &str) -> Option<&'a Call> {
     rollout
         .calls
         .iter()
@@ -235,10 +236,10 @@ fn choose(fleet: &mut Fleet, at: Timestamp, room: u64) -> Choice {
     }
     let wave = rollout.wave;
     if let Some(call) = open_call(rollout, CallKind::Approval, "") {
-        return waits_for(call, "the approval controller");
+        return waits_for(call);
     }
     let chosen = match open_call(rollout, CallKind::Selection, "") {
-        Some(call) => match waits_for(call, "the selection controller") {
+        Some(call) => match waits_for(call) {
             Choice::Chosen(slots, id) if !approves => return Choice::Chosen(slots, id),
             Choice::Chosen(slots, _) => slots,
             waits => return waits,
@@ -267,12 +268,13 @@ fn choose(fleet: &mut Fleet, at: Timestamp, room: u64) -> Choice {
     Choice::Event(Box::new(ask(fleet, CallKind::Approval, "", about, at)))
 }
 
-fn waits_for(call: &Call, who: &str) -> Choice {
+fn waits_for(call: &Call) -> Choice {
     use unisono_model::rollout::ReasonCode as R;
-    match call.state {
+    let who = super::gates::who(call);
+    match call.standing() {
         CallState::Answered => Choice::Chosen(call.named.as_slice().to_vec(), call.id),
         CallState::Asked => Choice::Waits((R::HookPending, format!("{who} has not answered yet"))),
-        CallState::Unreachable => Choice::Waits(super::gates::unreachable(who, call)),
+        CallState::Unreachable => Choice::Waits(super::gates::unreachable(call)),
         CallState::Refused => Choice::Waits((R::HookRefused, format!("{who} has chosen no target"))),
     }
 }
@@ -287,6 +289,10 @@ pub(crate) enum Unfit {
 
 /// What an answer leads to.
 pub(crate) fn answer(fleet: &Fleet, id: u64, answer: Answer, at: Timestamp, events: &mut Vec<E>) -> Result<(), Unfit> {
+    if let Some(told) = untold::answer(fleet, id, &answer, at) {
+        events.push(told?);
+        return Ok(());
+    }
     let rollout = fleet.head.open().ok_or(Unfit::Unknown)?;
     let call = rollout
         .calls
@@ -304,6 +310,8 @@ pub(crate) fn answer(fleet: &Fleet, id: u64, answer: Answer, at: Timestamp, even
         again,
     };
     match (kind, answer) {
+        // A try that was given up before has failed already.
+        (_, Answer::Unreachable { .. }) if call.state != CallState::Asked => return Err(Unfit::Unknown),
         (_, Answer::Unreachable { message }) => decided(Decision::Unanswered {
             call: id,
             detail: message,

@@ -6,6 +6,7 @@ use unisono_model::ids::Revision;
 use unisono_model::name::Name;
 use unisono_model::rollout::{Answer, ClassicOptions, EntityName, Policy, Reports, TargetId, Version};
 
+use super::outbox::Failing;
 use super::request::RequestKey;
 
 /// A request about an entity, its targets and its rollouts. The first that names an entity makes it, where that is said.
@@ -68,6 +69,32 @@ pub enum RolloutCommand {
         subscriber: Name,
         /// The number of the entry.
         sequence: u64,
+    },
+    /// A subscriber could not be told. It is told later, or parked.
+    Undelivered {
+        /// Where.
+        namespace: Name,
+        /// Which entity.
+        entity: EntityName,
+        /// The subscriber's name.
+        subscriber: Name,
+        /// How it failed.
+        failing: Failing,
+        /// What went wrong, for people.
+        detail: String,
+    },
+    /// Let a subscriber be told again, now.
+    ResumeDelivery {
+        /// Where.
+        namespace: Name,
+        /// Which entity.
+        entity: EntityName,
+        /// The subscriber's name.
+        subscriber: Name,
+        /// What comes after this entry; what it has not received when `None`.
+        after: Option<u64>,
+        /// Who, and why.
+        by: By,
     },
 }
 

@@ -10,7 +10,7 @@ use super::event::{Decision, RolloutEvent as E};
 use super::rejection::RolloutRejection as R;
 use super::report::{self, ReportReply};
 use super::state::Rollouts;
-use super::verbs;
+use super::{outbox, verbs};
 
 /// The answer to a command about rollouts. What targets are told is asked for after the command: rules may have decided
 /// more by then.
@@ -104,6 +104,28 @@ pub(crate) fn decide(
                 ));
             }
             Ok(taken("it is remembered"))
+        }
+        RolloutCommand::Undelivered {
+            namespace,
+            entity,
+            subscriber,
+            failing,
+            detail,
+        } => {
+            let fleet = rollouts.get(&namespace, &entity).ok_or(R::EntityNotFound { entity })?;
+            events.push(outbox::undelivered(fleet, &subscriber, (failing, detail), at)?);
+            Ok(taken("it is remembered"))
+        }
+        RolloutCommand::ResumeDelivery {
+            namespace,
+            entity,
+            subscriber,
+            after,
+            by,
+        } => {
+            let fleet = rollouts.get(&namespace, &entity).ok_or(R::EntityNotFound { entity })?;
+            events.push(outbox::resumed(fleet, &subscriber, after, by, at)?);
+            Ok(taken("it is told what it has not received"))
         }
     }
 }

@@ -4,11 +4,12 @@ use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::rollout::{CallKind, ClassicOptions, RolloutState};
 
 use super::event::{Decision, RolloutEvent as E, Then};
-use super::gates::{call_kind, chooses, kind_code};
+use super::gates::{call_kind, chooses};
 use super::head::{
     Call, CallState, End, External, Freeze, Head, Hold, Mark, Marked, Pause, Queued, Rollout, Stage, Verdict,
 };
 use super::slots::Slots;
+use super::{outbox, untold};
 use crate::payload::Payload;
 
 /// Who, and why.
@@ -55,13 +56,13 @@ pub(crate) fn apply(head: &mut Head, (revision, at): (Revision, Timestamp), even
             });
         }
         Decision::Thawed => head.facts.freeze = None,
-        Decision::Acknowledged { subscriber, sequence } => {
-            let received = head.facts.received.entry(subscriber.clone()).or_default();
-            *received = (*received).max(*sequence);
+        Decision::Acknowledged { .. } | Decision::Undelivered { .. } | Decision::DeliveryResumed { .. } => {
+            outbox::apply(&mut head.facts, decision);
         }
         Decision::Remembered { .. } => head.facts.requests.remember(revision, decision),
         Decision::Failed { .. } => fail(head, (*rollout, at), decision),
         Decision::Ended { .. } => end(head, (*rollout, at), decision),
+        _ if untold::apply(&mut head.facts, at, decision) => {}
         _ => {
             let open = head.facts.rollout.as_deref_mut().filter(|open| open.id == *rollout);
             if let Some(open) = open {
@@ -234,7 +235,6 @@ fn end(head: &mut Head, (id, at): (u32, Timestamp), decision: &Decision) {
     open.ended_at = Some(at.0);
     open.paused = None;
     open.hold = None;
-    open.calls.clear();
     open.end = Some(End {
         state: *state,
         code: *code,
@@ -252,6 +252,7 @@ fn end(head: &mut Head, (id, at): (u32, Timestamp), decision: &Decision) {
             head.facts.bad = None;
         }
     }
+    untold::keep(&mut head.facts);
     let known = head.marked(&version).is_some();
     if good || (!known && !bad) {
         head.mark(Marked {
@@ -408,6 +409,8 @@ fn talk(open: &mut Rollout, (revision, at, time): (Revision, Timestamp, i64), de
             state: CallState::Asked,
             detail: None,
             named: Slots::default(),
+            was: CallState::Asked,
+            since: at.0,
         }),
         Decision::Answered {
             call,
@@ -416,19 +419,19 @@ fn talk(open: &mut Rollout, (revision, at, time): (Revision, Timestamp, i64), de
             slots,
             again,
         } => answered(open, (*call, *answer), (detail, slots, *again)),
-        Decision::Unanswered { call, detail, again } => {
-            if let Some(call) = open.calls.iter_mut().find(|it| it.id == *call) {
-                (call.state, call.due) = (CallState::Unreachable, *again);
-                call.detail = Some(detail.clone());
-                if call.kind == kind_code(CallKind::ExternalMonitoring) {
-                    open.external.well = None;
+        Decision::Unanswered { call, .. } | Decision::AskedAgain { call, .. } => {
+            let Some(call) = open.calls.iter_mut().find(|it| it.id == *call) else {
+                return;
+            };
+            call.follow(at, decision);
+            match (call_kind(call.kind), decision) {
+                (CallKind::ExternalMonitoring, Decision::Unanswered { .. }) => open.external.well = None,
+                (CallKind::Analysis, Decision::Unanswered { detail, .. }) => {
+                    let measured = open.analyses.entry(call.name.clone()).or_default();
+                    measured.inconclusive += 1;
+                    measured.last.clone_from(detail);
                 }
-            }
-        }
-        Decision::AskedAgain { call, due } => {
-            if let Some(call) = open.calls.iter_mut().find(|it| it.id == *call) {
-                (call.state, call.due, call.asked_at) = (CallState::Asked, *due, at.0);
-                call.attempt = call.attempt.saturating_add(1);
+                _ => {}
             }
         }
         Decision::Measured {

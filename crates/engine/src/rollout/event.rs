@@ -628,6 +628,38 @@ pub enum Decision {
         #[n(5)]
         rollout: Option<u32>,
     },
+    /// A subscriber could not be told.
+    #[n(34)]
+    Undelivered {
+        /// Which.
+        #[n(0)]
+        subscriber: String,
+        /// How often in a row.
+        #[n(1)]
+        tries: u32,
+        /// Since when.
+        #[n(2)]
+        since: i64,
+        /// Since when it refuses.
+        #[n(3)]
+        refused_since: Option<i64>,
+        /// When it is tried again; it is parked when absent.
+        #[n(4)]
+        again: Option<i64>,
+        /// What went wrong.
+        #[n(5)]
+        detail: String,
+    },
+    /// Someone lets a subscriber be told again.
+    #[n(35)]
+    DeliveryResumed {
+        /// Which.
+        #[n(0)]
+        subscriber: String,
+        /// What comes after this entry; what it has not received when absent.
+        #[n(1)]
+        after: Option<u64>,
+    },
 }
 
 /// What follows when a version is bad.
@@ -646,6 +678,16 @@ pub enum Then {
     /// Targets go back at once.
     #[n(3)]
     GoBackAtOnce,
+}
+
+impl Decision {
+    /// Whether it is about what subscribers have received, and so nothing that a request could be based on.
+    pub(crate) fn is_delivery(&self) -> bool {
+        matches!(
+            self,
+            Self::Acknowledged { .. } | Self::Undelivered { .. } | Self::DeliveryResumed { .. }
+        )
+    }
 }
 
 /// Which targets are shown differently after an event.

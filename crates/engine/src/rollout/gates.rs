@@ -164,7 +164,7 @@ fn external_hold(rollout: &Rollout) -> Option<Held> {
         .iter()
         .find(|it| call_kind(it.kind) == CallKind::ExternalMonitoring);
     match (rollout.external.well, call) {
-        (_, Some(call)) if call.state == CallState::Unreachable => Some(unreachable("the external monitor", call)),
+        (_, Some(call)) if call.standing() == CallState::Unreachable => Some(unreachable(call)),
         (Some(true), _) => None,
         (Some(false), _) => {
             let detail = format!("the external monitor says no: {}", rollout.external.detail);
@@ -177,9 +177,25 @@ fn external_hold(rollout: &Rollout) -> Option<Held> {
     }
 }
 
-pub(crate) fn unreachable(who: &str, call: &Call) -> Held {
+/// Whom a call asks, for people.
+pub(crate) fn who(call: &Call) -> String {
+    match call_kind(call.kind) {
+        CallKind::Hook => format!("hook \"{}\"", call.name),
+        CallKind::Analysis => format!("analysis \"{}\"", call.name),
+        CallKind::Selection => "the selection controller".to_owned(),
+        CallKind::Approval => "the approval controller".to_owned(),
+        CallKind::Removal => "the removal controller".to_owned(),
+        CallKind::Monitoring => "the monitoring controller".to_owned(),
+        CallKind::ExternalMonitoring => "the external monitor".to_owned(),
+    }
+}
+
+pub(crate) fn unreachable(call: &Call) -> Held {
     let why = call.detail.as_deref().unwrap_or("no answer");
-    (ReasonCode::HookUnreachable, format!("{who} cannot be reached: {why}"))
+    (
+        ReasonCode::HookUnreachable,
+        format!("{} cannot be reached: {why}", who(call)),
+    )
 }
 
 /// Opens and closes the windows of each time zone as they are now.
@@ -268,13 +284,13 @@ pub(crate) fn gate_step(fleet: &Fleet, gate: Gate, wave: u16, at: Timestamp) -> 
             let about = (Some(gate), wave, Slots::default(), 0);
             return GateStep::Event(Box::new(ask(fleet, CallKind::Hook, &hook.name, about, at)));
         };
-        let who = format!("hook \"{}\"", hook.name);
-        match call.state {
+        let who = who(call);
+        match call.standing() {
             CallState::Answered => {}
             CallState::Asked => {
                 return GateStep::Held((ReasonCode::HookPending, format!("{who} has not answered yet")));
             }
-            CallState::Unreachable => return GateStep::Held(unreachable(&who, call)),
+            CallState::Unreachable => return GateStep::Held(unreachable(call)),
             CallState::Refused => {
                 let why = call.detail.as_deref().unwrap_or("no reason was given");
                 return GateStep::Held((ReasonCode::HookRefused, format!("{who} said no: {why}")));
@@ -355,6 +371,10 @@ fn analysis_needed(rollout: &Rollout, gate: Gate) -> Need {
     for analysis in concerned {
         let passed = rollout.analyses.get(analysis.name.as_str()).map_or(0, |it| it.passed);
         if passed < analysis.measurements {
+            let call = super::calls::open_call(rollout, CallKind::Analysis, &analysis.name);
+            if let Some(call) = call.filter(|call| call.standing() == CallState::Unreachable) {
+                return Some(Err(unreachable(call)));
+            }
             let detail = format!(
                 "analysis \"{}\" has passed {passed} of {} measurements",
                 analysis.name, analysis.measurements

@@ -8,6 +8,9 @@ use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
 use unisono_model::rollout::{ClassicOptions, EntityName, Health, Phase, Policy, ReasonCode, RolloutState};
 
+use super::event::Decision;
+use super::outbox::Undelivered;
+use super::untold::Untold;
 use super::waves::WavePlan;
 
 /// Rollouts that are kept after their end.
@@ -78,6 +81,25 @@ pub(crate) struct Facts {
     /// Requests that were answered, in case they come again.
     #[n(12)]
     pub(crate) requests: super::request::Requests,
+    /// What could not be delivered, by subscriber.
+    #[n(13)]
+    #[cbor(default)]
+    pub(crate) undelivered: BTreeMap<String, Undelivered>,
+    /// Hooks that have yet to be told of a rollback that is over, the oldest first.
+    #[n(14)]
+    #[cbor(default)]
+    pub(crate) untold: Vec<Untold>,
+}
+
+impl Facts {
+    /// Answers may come later by so much: nobody was there to take them.
+    pub(crate) fn wait_longer(&mut self, lost: i64) {
+        let open = self.rollout.iter_mut().flat_map(|rollout| &mut rollout.calls);
+        let calls = open.chain(self.untold.iter_mut().map(|told| &mut told.call));
+        for call in calls.filter(|call| call.state == CallState::Asked) {
+            call.due = call.due.saturating_add(lost);
+        }
+    }
 }
 
 /// A version that waits for the end of a rollout.
@@ -385,13 +407,48 @@ pub(crate) struct Call {
     /// What it answered, where it named targets.
     #[n(12)]
     pub(crate) named: super::slots::Slots,
+    /// What became of the last try, while it is asked again.
+    #[n(13)]
+    #[cbor(default)]
+    pub(crate) was: CallState,
+    /// When it was asked for the first time.
+    #[n(14)]
+    #[cbor(default)]
+    pub(crate) since: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+impl Call {
+    /// Where it stands: while it is asked again, where it stood before.
+    pub(crate) fn standing(&self) -> CallState {
+        if self.state == CallState::Asked {
+            self.was
+        } else {
+            self.state
+        }
+    }
+
+    /// It did not answer, or is asked again.
+    pub(crate) fn follow(&mut self, at: Timestamp, decision: &Decision) {
+        match decision {
+            Decision::Unanswered { detail, again, .. } => {
+                (self.state, self.due) = (CallState::Unreachable, *again);
+                self.detail = Some(detail.clone());
+            }
+            Decision::AskedAgain { due, .. } => {
+                (self.was, self.state, self.due, self.asked_at) = (self.state, CallState::Asked, *due, at.0);
+                self.attempt = self.attempt.saturating_add(1);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub(crate) enum CallState {
     /// An answer may come.
     #[n(0)]
+    #[default]
     Asked,
     /// No answer came; it is asked again.
     #[n(1)]

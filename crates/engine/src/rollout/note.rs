@@ -67,12 +67,12 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    /// An event that is to be remembered.
-    pub(crate) fn add(&mut self, revision: Revision, at: Timestamp, event: &E) {
-        let Some(mut note) = of(event) else { return };
+    /// An event that may be one to be remembered; whether it is.
+    pub(crate) fn add(&mut self, revision: Revision, at: Timestamp, event: &E) -> bool {
+        let Some(mut note) = of(event) else { return false };
         self.last += 1;
         if self.entries.contains_key(&self.last) {
-            return;
+            return true;
         }
         (note.sequence, note.revision, note.at) = (self.last, revision.0, at.0);
         let chunk = self.last / NOTE_CHUNK;
@@ -87,6 +87,7 @@ impl Notes {
             self.entries = self.entries.split_off(&((first + 1) * NOTE_CHUNK));
             self.gone.push(first);
         }
+        true
     }
 
     /// The number of the last entry.
@@ -326,10 +327,24 @@ fn decided(decision: &Decision) -> Option<(&'static str, String, Option<RolloutS
         Decision::Answered { detail, .. } if !detail.is_empty() => said("answered", detail.clone()),
         Decision::Unanswered { detail, .. } => said("unanswered", format!("no answer: {detail}")),
         Decision::Measured { name, detail, .. } => said("measured", format!("analysis \"{name}\": {detail}")),
+        Decision::Undelivered {
+            subscriber,
+            again: None,
+            detail,
+            ..
+        } => said(
+            "subscriberParked",
+            format!("subscriber \"{subscriber}\" was parked: {detail}"),
+        ),
+        Decision::DeliveryResumed { subscriber, .. } => said(
+            "subscriberResumed",
+            format!("subscriber \"{subscriber}\" is told again"),
+        ),
         Decision::Remembered { .. }
         | Decision::Answered { .. }
         | Decision::Asked { .. }
         | Decision::AskedAgain { .. }
-        | Decision::Acknowledged { .. } => None,
+        | Decision::Acknowledged { .. }
+        | Decision::Undelivered { .. } => None,
     }
 }

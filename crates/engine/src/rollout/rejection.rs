@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 use unisono_model::ids::{Revision, Timestamp};
+use unisono_model::name::Name;
 use unisono_model::rollout::{EntityName, Fault, ReasonCode, RolloutState, TargetId, VerbName, Version};
 
 /// Why a command about rollouts was refused. Nothing has changed.
@@ -94,6 +95,12 @@ pub enum RolloutRejection {
         /// What it takes.
         wanted: &'static str,
     },
+    /// The policy names no such subscriber.
+    #[error("the policy names no subscriber \"{subscriber}\"")]
+    SubscriberNotFound {
+        /// Which.
+        subscriber: Name,
+    },
     /// There is no freeze to end.
     #[error("nothing is frozen there")]
     NotFrozen,
@@ -122,6 +129,7 @@ impl RolloutRejection {
             Self::Faults(_) => "invalid-request",
             Self::CallNotFound { .. } => "call-not-found",
             Self::WrongAnswer { .. } => "wrong-answer",
+            Self::SubscriberNotFound { .. } => "subscriber-not-found",
             Self::NotFrozen => "not-frozen",
             Self::TooManyTargets { .. } => "too-many-targets",
         }
@@ -147,6 +155,7 @@ impl RolloutRejection {
             Self::Faults(faults) => faults.first().map_or(String::new(), |fault| fault.fix.clone()),
             Self::CallNotFound { .. } => "answer a call that is listed with the rollout".to_owned(),
             Self::WrongAnswer { wanted } => format!("answer with {wanted}"),
+            Self::SubscriberNotFound { .. } => "name one that stands under `notify` in the policy".to_owned(),
             Self::NotFrozen => "look at the freezes that are in force".to_owned(),
             Self::TooManyTargets { .. } => "spread the targets over several entities".to_owned(),
         }

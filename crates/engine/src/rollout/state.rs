@@ -142,6 +142,7 @@ pub(crate) fn evolve(rollouts: &mut Rollouts, (revision, at): (Revision, Timesta
             for fleet in rollouts.fleets.values_mut().filter(|fleet| fleet.head.seen < revision) {
                 fleet.head.offset += lost;
                 fleet.head.window_began = at.0;
+                fleet.head.facts.wait_longer(*lost);
                 fleet.listening.clear_fresh();
                 fleet.dirty = true;
             }
@@ -166,12 +167,12 @@ pub(crate) fn evolve(rollouts: &mut Rollouts, (revision, at): (Revision, Timesta
     );
     if let Some(fleet) = rollouts.fleets.get_mut(&number) {
         fold(fleet, (revision, at), event);
-        fleet.notes.add(revision, at, event);
+        let noted = fleet.notes.add(revision, at, event);
         effects.push(Effect::RolloutChanged {
             namespace: fleet.head.namespace.clone(),
             entity: fleet.head.name.clone(),
             revision,
-            decided: matches!(event, E::Decided { .. } | E::Created { .. }),
+            decided: noted || matches!(event, E::Decided { .. }),
         });
         rollouts.touched.insert(number);
         rollouts.dirty.insert(number);
@@ -444,7 +445,9 @@ fn decided(fleet: &mut Fleet, (revision, at): (Revision, Timestamp), event: &E) 
     let news = fleet.head.seen < revision;
     if news {
         fleet.dirty = true;
-        fleet.head.revision = revision;
+        if !decision.is_delivery() {
+            fleet.head.revision = revision;
+        }
         super::decided::apply(&mut fleet.head, (revision, at), event);
     }
     let mut each = |slots: &Slots, change: &dyn Fn(&mut Target, &mut Texts)| {

@@ -240,6 +240,8 @@ impl<'a> Act<'a> {
         if *policy == *self.fleet.head.policy && classic == self.fleet.head.classic {
             return Ok("the policy is this already".to_owned());
         }
+        // Before the policy, whose revision the answer names.
+        self.events.extend(super::outbox::begin(self.fleet, policy, self.at));
         self.push(Decision::PolicySet {
             policy: to_payload(policy),
             classic: classic.map(|it| {

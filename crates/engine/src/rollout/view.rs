@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use unisono_model::ids::Timestamp;
 use unisono_model::name::Name;
 use unisono_model::rollout::{
-    CallKind, CallSubject, CallView, ClassicInfo, ClassicTarget, Counts, DomainView, Endpoint, EntityName,
-    EntitySummary, EntityView, FreezeView, GroupName, Health, HistoryEntry, Instruction, OutboxEntry, Phase, Reason,
+    Analysis, CallKind, CallSubject, CallTarget, CallView, ClassicInfo, ClassicTarget, Counts, DomainView, Endpoint,
+    EntityName, EntitySummary, EntityView, FreezeView, GroupName, Health, HistoryEntry, Instruction, Phase, Reason,
     ReasonCode, RolloutState, RolloutSummary, RolloutView, TargetId, TargetName, TargetPage, TargetView, Version,
     VersionMark, VersionView, WaveView,
 };
@@ -20,6 +20,7 @@ use super::state::Rollouts;
 use super::tally::{Group, plan_of};
 use super::target::{DRIFTED, NEVER, Target};
 use super::targets::{labels, split_traits};
+use super::untold::Untold;
 use super::waves::LEFT_OUT;
 
 /// Domains that a rollout shows.
@@ -44,6 +45,63 @@ pub struct TargetFilter {
     pub change: Option<bool>,
     /// With all of these labels.
     pub labels: Vec<(String, String)>,
+}
+
+/// A call that is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenCall {
+    /// It.
+    pub view: CallView,
+    /// The targets that it is about.
+    pub targets: Vec<CallTarget>,
+    /// The analysis that it measures for.
+    pub analysis: Option<Analysis>,
+}
+
+/// What a call is about.
+enum About<'a> {
+    /// A rollout that is under way.
+    Rollout(&'a Rollout),
+    /// A rollback that may be over.
+    Untold(&'a Untold),
+}
+
+impl About<'_> {
+    fn endpoint(&self, call: &Call) -> Option<Endpoint> {
+        match self {
+            Self::Rollout(rollout) => endpoint(&rollout.plan.policy, call_kind(call.kind), &call.name).cloned(),
+            Self::Untold(told) => told.endpoint(),
+        }
+    }
+
+    fn analysis(&self, call: &Call) -> Option<&Analysis> {
+        let Self::Rollout(rollout) = self else { return None };
+        let all = &rollout.plan.policy.analysis;
+        all.iter()
+            .find(|it| call_kind(call.kind) == CallKind::Analysis && it.name == *call.name)
+    }
+
+    /// What it is about, as far as the rollout says.
+    fn subject(&self, call: &Call) -> CallSubject {
+        let (rollout, version, baseline, wave) = match self {
+            Self::Rollout(it) => {
+                let wave = it.plan.waves.get(usize::from(call.wave));
+                (it.id, &it.version, it.from.as_ref(), wave.map(|wave| wave.name.clone()))
+            }
+            Self::Untold(it) => (it.rollout, &it.version, it.baseline.as_ref(), it.wave.clone()),
+        };
+        CallSubject {
+            rollout,
+            version: surely(version),
+            baseline: optional(baseline),
+            gate: None,
+            wave,
+            targets: Vec::new(),
+            count: 0,
+            query: None,
+            baseline_query: None,
+        }
+    }
 }
 
 pub(crate) fn counts(group: &Group, gone: (u64, u64)) -> Counts {
@@ -215,11 +273,7 @@ impl Rollouts {
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
-            calls: rollout
-                .calls
-                .iter()
-                .filter_map(|call| fleet.call_view(rollout, call))
-                .collect(),
+            calls: fleet.calls_of(rollout),
             rollback_to: match &rollout.verdict {
                 Some(verdict) => optional(verdict.to.as_ref()),
                 None => way_back(fleet, rollout).as_deref().and_then(version),
@@ -245,21 +299,6 @@ impl Rollouts {
         let namespaces = self.board.namespaces.iter();
         everything
             .chain(namespaces.map(|(name, it)| (Some(name.clone()), freeze_view("namespace", it))))
-            .collect()
-    }
-
-    /// Every call that waits for an answer now, in any entity: what a node that has just started has to ask.
-    #[must_use]
-    pub fn open_calls(&self) -> Vec<(Name, EntityName, CallView)> {
-        let fleets = self.all().filter(|fleet| fleet.head.open().is_some());
-        fleets
-            .flat_map(|fleet| {
-                let (namespace, name) = (fleet.head.namespace.clone(), fleet.head.name.clone());
-                let calls = fleet.open_calls();
-                calls
-                    .into_iter()
-                    .map(move |call| (namespace.clone(), name.clone(), call))
-            })
             .collect()
     }
 }
@@ -364,27 +403,6 @@ impl Fleet {
         Some((first, self.notes.last()))
     }
 
-    /// What a subscriber has not received, the oldest first.
-    #[must_use]
-    pub fn outbox(&self, subscriber: &str, limit: usize) -> Vec<OutboxEntry> {
-        let received = self.head.facts.received.get(subscriber).copied().unwrap_or(0);
-        let entry = |note: &super::note::Note| OutboxEntry {
-            namespace: self.head.namespace.clone(),
-            entity: self.head.name.clone(),
-            entry: note.view(),
-        };
-        self.notes.after(received).take(limit).map(entry).collect()
-    }
-
-    /// The subscribers of the policy that have not received everything: their names and where they are told.
-    #[must_use]
-    pub fn unsent(&self) -> Vec<(Name, Endpoint)> {
-        let behind =
-            |name: &Name| self.head.facts.received.get(name.as_str()).copied().unwrap_or(0) < self.notes.last();
-        let all = self.head.policy.notify.iter().filter(|it| behind(&it.name));
-        all.map(|it| (it.name.clone(), it.endpoint.clone())).collect()
-    }
-
     fn wave_views(&self, rollout: &Rollout) -> Vec<WaveView> {
         let state = |wave: u16| match wave.cmp(&rollout.wave) {
             _ if rollout.stage == Stage::Planned => "toCome",
@@ -440,24 +458,59 @@ impl Fleet {
     /// Calls of this entity that wait for an answer now.
     #[must_use]
     pub fn open_calls(&self) -> Vec<CallView> {
-        let Some(rollout) = self.head.open() else {
-            return Vec::new();
-        };
-        let asked = rollout
-            .calls
-            .iter()
-            .filter(|call| call.state == super::head::CallState::Asked);
-        asked.filter_map(|call| self.call_view(rollout, call)).collect()
+        self.asked()
+            .filter_map(|(call, about)| self.call_view(call, &about))
+            .collect()
     }
 
-    fn call_view(&self, rollout: &Rollout, call: &Call) -> Option<CallView> {
-        let kind = call_kind(call.kind);
-        let policy = &rollout.plan.policy;
-        let analysis = policy
-            .analysis
+    /// The calls that wait for an answer now, with all that is needed to ask; without those that are known already by id
+    /// and try. Whether any wait at all is cheap to find out.
+    #[must_use]
+    pub fn calls_to_make(&self, known: impl Fn(u64, u32) -> bool) -> Vec<OpenCall> {
+        let new = self.asked().filter(|(call, _)| !known(call.id, call.attempt));
+        new.filter_map(|(call, about)| {
+            Some(OpenCall {
+                view: self.call_view(call, &about)?,
+                targets: call.slots.iter().filter_map(|slot| self.call_target(slot)).collect(),
+                analysis: about.analysis(call).cloned(),
+            })
+        })
+        .collect()
+    }
+
+    /// The ids and tries of the calls that wait for an answer now.
+    pub fn calls_under_way(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.asked().map(|(call, _)| (call.id, call.attempt))
+    }
+
+    fn asked(&self) -> impl Iterator<Item = (&Call, About<'_>)> {
+        let open = self.head.open().into_iter();
+        let calls = open.flat_map(|rollout| rollout.calls.iter().map(|call| (call, About::Rollout(rollout))));
+        let told = self
+            .head
+            .facts
+            .untold
             .iter()
-            .find(|it| kind == CallKind::Analysis && it.name == *call.name);
-        let wave = rollout.plan.waves.get(usize::from(call.wave));
+            .map(|told| (&told.call, About::Untold(told)));
+        calls
+            .chain(told)
+            .filter(|(call, _)| call.state == super::head::CallState::Asked)
+    }
+
+    /// The calls of a rollout, its rollback's hooks that have yet to be told among them.
+    fn calls_of(&self, rollout: &Rollout) -> Vec<CallView> {
+        let told = self.head.facts.untold.iter().filter(|told| told.rollout == rollout.id);
+        let told = told.filter_map(|told| self.call_view(&told.call, &About::Untold(told)));
+        let calls = rollout.calls.iter();
+        calls
+            .filter_map(|call| self.call_view(call, &About::Rollout(rollout)))
+            .chain(told)
+            .collect()
+    }
+
+    fn call_view(&self, call: &Call, about: &About<'_>) -> Option<CallView> {
+        let kind = call_kind(call.kind);
+        let analysis = about.analysis(call);
         let name = match kind {
             CallKind::Hook | CallKind::Analysis => call.name.clone(),
             CallKind::Selection => "selection".to_owned(),
@@ -470,21 +523,35 @@ impl Fleet {
             id: call.id,
             kind,
             name,
-            endpoint: endpoint(policy, kind, &call.name)?.clone(),
+            endpoint: about.endpoint(call)?,
             subject: CallSubject {
-                rollout: rollout.id,
-                version: surely(&rollout.version),
                 gate: call.gate.map(gate_of),
-                wave: wave.map(|wave| wave.name.clone()),
                 targets: call.slots.iter().filter_map(|slot| self.id(slot)).collect(),
                 count: u64::from(call.count),
                 query: analysis.map(|it| it.query.clone()),
                 baseline_query: analysis.and_then(|it| it.baseline_query.clone()),
+                ..about.subject(call)
             },
+            since: Timestamp(call.since),
             attempt: call.attempt,
             asked_at: Timestamp(call.asked_at),
             due_at: Timestamp(call.due),
             error: call.detail.clone(),
+        })
+    }
+
+    fn call_target(&self, slot: u32) -> Option<CallTarget> {
+        let target = self.targets.get(slot)?;
+        let (text, _) = split_traits(self.texts.traits.get(target.traits));
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        Some(CallTarget {
+            name: Self::target_name(target),
+            group: self.group_name(target),
+            version: self.version(target.version),
+            health: target.health,
+            is_error: target.health == Health::Unhealthy,
+            message: self.texts.messages.get(target.message).to_owned(),
+            labels: labels(text).map(owned).collect(),
         })
     }
 

@@ -6,8 +6,8 @@ use unisono_model::rollout::{EntityName, Health, Phase, Reason, ReasonCode, WhyV
 
 use super::advance::{around, next_due, unproven};
 use super::fleet::Fleet;
-use super::gates::Around;
-use super::head::{Rollout, Stage};
+use super::gates::{Around, unreachable};
+use super::head::{CallState, Rollout, Stage};
 use super::state::Rollouts;
 use super::tally::plan_of;
 use super::target::{ARRIVED, CATCHING_UP, DRIFTED, NEVER, PROVEN, Target};
@@ -92,16 +92,39 @@ pub(crate) fn reasons(fleet: &Fleet, around: &Around, at: Timestamp) -> Vec<Reas
     if let Some(hold) = &rollout.hold {
         reasons.push(Reason {
             since: Some(Timestamp(hold.since)),
-            until: held_until(fleet, around, hold.code()),
+            until: held_until(fleet, rollout, around),
             ..reason(hold.code(), hold.detail.clone())
         });
     }
+    reasons.extend(unreached(rollout));
     reasons.extend(stage_reasons(fleet, rollout, at));
     reasons
 }
 
-fn held_until(fleet: &Fleet, around: &Around, code: ReasonCode) -> Option<Timestamp> {
-    match code {
+/// Whoever is asked and cannot be reached, where that is not what holds everything.
+fn unreached(rollout: &Rollout) -> impl Iterator<Item = Reason> {
+    let held = rollout.hold.as_ref().map_or("", |hold| hold.detail.as_str());
+    let calls = rollout
+        .calls
+        .iter()
+        .filter(|call| call.standing() == CallState::Unreachable);
+    let reasons = calls.map(|call| {
+        let (code, message) = unreachable(call);
+        Reason {
+            since: Some(Timestamp(call.since)),
+            until: Some(Timestamp(call.due)),
+            ..reason(code, message)
+        }
+    });
+    reasons.filter(move |reason| reason.message != held)
+}
+
+fn held_until(fleet: &Fleet, rollout: &Rollout, around: &Around) -> Option<Timestamp> {
+    match rollout.hold.as_ref()?.code() {
+        ReasonCode::HookUnreachable | ReasonCode::HookRefused => {
+            let asked = rollout.calls.iter().filter(|call| call.due != i64::MAX);
+            asked.map(|call| Timestamp(call.due)).min()
+        }
         ReasonCode::WindowClosed => fleet
             .tally
             .zones

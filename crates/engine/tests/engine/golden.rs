@@ -26,12 +26,11 @@ use crate::documents::{activity, failure, name, orchestration, payload, set, spa
 use crate::sim::{Sim, start};
 
 /// The hash of the state that each golden journal leads to. It changes when rows are written differently, and only then.
-const HASHES: [&str; 5] = [
+const HASHES: [&str; 4] = [
     "22b0918c3bb7e02f43f78bd320f70fd1",
     "87fe6b6b0d970eca382965ef56bbda14",
-    "f70187ca3cea50f43ec4aa9feb141aef",
-    "7aaf28b1a863c8d685d32cda7cc79417",
-    "b4e0c3a221a7ec71bcdb364f7b2f5260",
+    "9aba5c712ab12e3b8170b2379299c5c9",
+    "6602553991c3be818fe78688e164688e",
 ];
 
 /// The kinds of events, from the one table that names them. A new variant does not compile until it stands in the table, and
@@ -132,6 +131,8 @@ variants! {
     Event::Rollout(RolloutEvent::Decided { decision: D::Measured { .. }, .. }) => "measurement judged",
     Event::Rollout(RolloutEvent::Decided { decision: D::Acknowledged { .. }, .. }) => "history received",
     Event::Rollout(RolloutEvent::Decided { decision: D::Remembered { .. }, .. }) => "request remembered",
+    Event::Rollout(RolloutEvent::Decided { decision: D::Undelivered { .. }, .. }) => "history undelivered",
+    Event::Rollout(RolloutEvent::Decided { decision: D::DeliveryResumed { .. }, .. }) => "delivery resumed",
 }
 
 fn folder() -> PathBuf {

@@ -88,6 +88,13 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub secret: Option<Name>,
+    /// The name of the server's secret that requests carry as a bearer token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub token: Option<Name>,
+    /// For the URLs of controllers: it speaks as older controllers do. Targets are monitored one by one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub classic: bool,
     /// How long an answer may take; then it is asked again.
     #[serde(default = "answer_time")]
     pub timeout_seconds: u64,
@@ -106,7 +113,18 @@ impl Endpoint {
             activity: None,
             local: None,
             secret: None,
+            token: None,
+            classic: false,
             timeout_seconds: answer_time(),
+        }
+    }
+
+    /// A URL that speaks as older controllers do.
+    #[must_use]
+    pub fn to_classic_url(url: impl Into<String>) -> Self {
+        Self {
+            classic: true,
+            ..Self::to_url(url)
         }
     }
 }
@@ -157,13 +175,23 @@ pub struct Analysis {
     /// The waves in which it measures; all when empty.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub waves: BTreeSet<String>,
-    /// What is asked, such as a PromQL expression.
+    /// What is asked: a PromQL expression, a place in a JSON answer, or whatever the endpoint understands. `{{version}}`,
+    /// `{{baseline}}` (the version before), `{{namespace}}`, `{{entity}}`, `{{rollout}}` and `{{wave}}` are filled in.
     pub query: String,
     /// For comparisons: what is asked about the targets that do not have the version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline_query: Option<String>,
+    /// For errors that the endpoint does not count by itself: what is asked for the number of requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_query: Option<String>,
+    /// The same about the targets that do not have the version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline_total_query: Option<String>,
     /// Where it is asked.
     pub endpoint: Endpoint,
+    /// How it is asked.
+    #[serde(default, skip_serializing_if = "Source::is_call")]
+    pub source: Source,
     /// Time between two measurements.
     #[serde(default = "minute")]
     pub interval_seconds: u64,
@@ -182,6 +210,42 @@ pub struct Analysis {
 
 fn minute() -> u64 {
     60
+}
+
+/// How measurements are had.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "kind",
+    deny_unknown_fields
+)]
+pub enum Source {
+    /// The endpoint is asked as hooks are, and answers with what it measured.
+    #[default]
+    Call,
+    /// The URL is that of a Prometheus server, or of one that speaks like it; queries are PromQL.
+    Prometheus {
+        /// Every point of so many seconds up to now, instead of the value now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        range_seconds: Option<u64>,
+        /// The time between two points; a sixtieth of the range when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step_seconds: Option<u64>,
+    },
+    /// The URL is fetched and answers with JSON; queries are places in it, such as `data.errors`, `/data/0/errors`, or
+    /// `items.*.latency` for a number of each item. Placeholders may stand in the URL as well.
+    Http {
+        /// Another URL for what is asked about the targets that do not have the version yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline_url: Option<String>,
+    },
+}
+
+impl Source {
+    fn is_call(&self) -> bool {
+        *self == Self::Call
+    }
 }
 
 /// What is asked of a measurement.
@@ -271,4 +335,7 @@ pub struct Subscriber {
     pub name: Name,
     /// Where it is told.
     pub endpoint: Endpoint,
+    /// After this long of nothing but refusals it is parked until someone resumes it; ten minutes when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub park_after_seconds: Option<u64>,
 }

@@ -8,11 +8,13 @@
 //! Whatever is wrong with what was written is a [`Fault`]: the field, the reason, and the fix.
 
 mod amount;
+mod answers;
 mod calls;
 mod classic;
 pub mod cron;
 mod fault;
 mod gates;
+mod placeholders;
 mod policy;
 mod reading;
 mod report;
@@ -26,12 +28,17 @@ mod why;
 mod written;
 
 pub use amount::{Amount, AmountError, Batch, Growth, Percent, Tolerance};
-pub use calls::{Answer, CallKind, CallSubject, CallView, Counted, Measured};
+pub use answers::read_answer;
+pub use calls::{
+    Answer, CallKind, CallRequest, CallSubject, CallTarget, CallView, Counted, Measured, SubscriberState,
+    SubscriberView,
+};
 pub use classic::{ClassicInfo, ClassicOptions, ClassicTarget, classic_policy, labels_from_tags};
 pub use fault::{Fault, faults};
 pub use gates::{
-    Alternative, Analysis, Approval, Check, Controllers, Dependency, Endpoint, Gate, Hook, Subscriber, Window,
+    Alternative, Analysis, Approval, Check, Controllers, Dependency, Endpoint, Gate, Hook, Source, Subscriber, Window,
 };
+pub use placeholders::{QUERY_PLACEHOLDERS, fill, unknown_placeholder};
 pub use policy::{
     Budget, Canary, Drift, HealthPolicy, Joiners, OnFailure, OnNewVersion, OnSilent, OnUnhealthy, Policy, Promotion,
     StartMode, ToleranceMode, Unmatched, Unreachable, Wave,

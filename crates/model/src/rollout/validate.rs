@@ -1,11 +1,13 @@
 //! What a policy must not say.
 
+mod outside;
+
 use std::collections::BTreeSet;
 
 use super::amount::{Amount, Batch, Tolerance};
 use super::cron::{Cron, zone};
 use super::fault::Fault;
-use super::gates::{Analysis, Approval, Check, Endpoint, Gate, Window};
+use super::gates::{Approval, Gate, Window};
 use super::policy::{Budget, Policy, Unmatched, Wave};
 use crate::limits::MAX_WAVES;
 
@@ -360,164 +362,6 @@ impl Judge {
             self.fault("unknown-time-zone", &format!("{field}.timeZone"), reason, fix);
         }
     }
-
-    fn calls(&mut self, policy: &Policy) {
-        let mut names = BTreeSet::new();
-        for (index, hook) in policy.hooks.iter().enumerate() {
-            let field = format!("hooks[{index}]");
-            self.unique(&format!("{field}.name"), &mut names, &hook.name);
-            if hook.on.is_empty() {
-                let fix = "write start, wave, promotion, rollback, or several of these";
-                self.fault("missing", &format!("{field}.on"), "it is never asked", fix);
-            }
-            self.endpoint(&format!("{field}.endpoint"), &hook.endpoint);
-        }
-        let controllers = [
-            ("selection", &policy.controllers.selection),
-            ("approval", &policy.controllers.approval),
-            ("removal", &policy.controllers.removal),
-            ("monitoring", &policy.controllers.monitoring),
-            ("externalMonitoring", &policy.controllers.external_monitoring),
-        ];
-        for (name, endpoint) in controllers {
-            if let Some(endpoint) = endpoint {
-                self.endpoint(&format!("controllers.{name}"), endpoint);
-            }
-        }
-        if let Some(seconds) = policy.controllers.external_monitoring_interval_seconds {
-            self.not_zero(
-                "controllers.externalMonitoringIntervalSeconds",
-                seconds,
-                "write at least 1",
-            );
-        }
-        let mut names = BTreeSet::new();
-        for (index, subscriber) in policy.notify.iter().enumerate() {
-            let field = format!("notify[{index}]");
-            self.unique(&format!("{field}.name"), &mut names, &subscriber.name);
-            self.endpoint(&format!("{field}.endpoint"), &subscriber.endpoint);
-        }
-    }
-
-    fn unique<'a>(&mut self, field: &str, names: &mut BTreeSet<&'a str>, name: &'a str) {
-        if !names.insert(name) {
-            let reason = format!("\"{name}\" is there twice");
-            self.fault("duplicate", field, reason, "give each its own name");
-        }
-    }
-
-    fn endpoint(&mut self, field: &str, endpoint: &Endpoint) {
-        let given = [
-            endpoint.url.is_some(),
-            endpoint.activity.is_some(),
-            endpoint.local.is_some(),
-        ];
-        if given.into_iter().filter(|given| *given).count() != 1 {
-            let reason = "it says nowhere to ask, or several places";
-            self.fault(
-                "invalid-endpoint",
-                field,
-                reason,
-                "give exactly one of url, activity and local",
-            );
-        }
-        let is_http = |url: &str| {
-            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-            rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace))
-        };
-        if let Some(url) = endpoint.url.as_deref().filter(|url| !is_http(url)) {
-            let reason = format!("\"{url}\" is no http or https URL");
-            self.fault(
-                "invalid-endpoint",
-                &format!("{field}.url"),
-                reason,
-                "write it like https://host/path",
-            );
-        }
-        if endpoint.timeout_seconds == 0 || endpoint.timeout_seconds > 24 * 3_600 {
-            let reason = format!("{} seconds are not between 1 and a day", endpoint.timeout_seconds);
-            self.fault(
-                "invalid",
-                &format!("{field}.timeoutSeconds"),
-                reason,
-                "write how long an answer may take",
-            );
-        }
-    }
-
-    fn analysis(&mut self, field: &str, analysis: &Analysis, policy: &Policy) {
-        let repeated = policy.analysis.iter().filter(|it| it.name == analysis.name).count() > 1;
-        if repeated {
-            let reason = format!("\"{}\" is there twice", analysis.name);
-            self.fault("duplicate", &format!("{field}.name"), reason, "give each its own name");
-        }
-        self.endpoint(&format!("{field}.endpoint"), &analysis.endpoint);
-        self.not_zero(
-            &format!("{field}.intervalSeconds"),
-            analysis.interval_seconds,
-            "write at least 1",
-        );
-        self.not_zero(
-            &format!("{field}.measurements"),
-            analysis.measurements.into(),
-            "write at least 1",
-        );
-        if analysis.query.trim().is_empty() {
-            self.fault(
-                "missing",
-                &format!("{field}.query"),
-                "the query is empty",
-                "write what is measured",
-            );
-        }
-        for wave in &analysis.waves {
-            let known = policy.waves.iter().any(|it| it.name == *wave)
-                || (wave == "rest" && policy.unmatched == Unmatched::LastWave)
-                || (wave == "canary" && policy.canary.is_some());
-            if !known {
-                let reason = format!("there is no wave \"{wave}\"");
-                self.fault(
-                    "unknown-wave",
-                    &format!("{field}.waves"),
-                    reason,
-                    "name a wave of the plan",
-                );
-            }
-        }
-        self.check(&format!("{field}.check"), &analysis.check);
-    }
-
-    fn check(&mut self, field: &str, check: &Check) {
-        match check {
-            Check::Threshold { min: None, max: None } => {
-                self.fault("missing", field, "it has no bound", "give min, max, or both");
-            }
-            Check::Threshold {
-                min: Some(min),
-                max: Some(max),
-            } if min > max => {
-                let reason = format!("nothing is at least {min} and at most {max}");
-                self.fault("unreachable", field, reason, "make min the smaller one");
-            }
-            Check::Threshold { .. } => {}
-            Check::Compare { alpha, min_samples, .. } | Check::Errors { alpha, min_samples } => {
-                if !(*alpha > 0.0 && *alpha < 1.0) {
-                    let reason = format!("{alpha} is no probability between 0 and 1");
-                    self.fault(
-                        "invalid",
-                        &format!("{field}.alpha"),
-                        reason,
-                        "write 0.05, or another between 0 and 1",
-                    );
-                }
-                self.not_zero(
-                    &format!("{field}.minSamples"),
-                    (*min_samples).into(),
-                    "write at least 1",
-                );
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -568,12 +412,86 @@ mod tests {
                 r#"{"hooks": [{"name": "h", "on": ["start"], "endpoint": {"url": "ftp://x"}}]}"#,
                 "hooks[0].endpoint.url",
             ),
+            (
+                r#"{"hooks": [{"name": "h", "on": ["start"], "endpoint": {"url": "https://u:p@x/"}}]}"#,
+                "hooks[0].endpoint.url",
+            ),
+            (
+                r#"{"hooks": [{"name": "h", "on": ["start"], "endpoint": {"activity": "a", "secret": "s"}}]}"#,
+                "hooks[0].endpoint",
+            ),
+            (
+                r#"{"notify": [{"name": "h", "endpoint": {"url": "http://x", "classic": true}}]}"#,
+                "notify[0].endpoint.classic",
+            ),
             (r#"{"controllers": {"selection": {}}}"#, "controllers.selection"),
             (r#"{"onFailure": "explode"}"#, "onFailure"),
             (r#"{"bach": 1}"#, "bach"),
         ] {
             assert!(fields(json).iter().any(|it| it == field), "{json}: {:?}", fields(json));
         }
+    }
+
+    #[test]
+    fn an_analysis_says_all_that_its_check_and_its_source_need_and_no_more() {
+        let of = |check: &str, source: &str, rest: &str| {
+            let url = if rest.contains("endpoint") {
+                ""
+            } else {
+                r#""endpoint": {"url": "http://prom"}, "#
+            };
+            let json = format!(
+                r#"{{"analysis": [{{"name": "a", "query": "data.x", {url}"check": {{"kind": "{check}", {}}},
+                    "source": {{"kind": "{source}"}} {rest}}}]}}"#,
+                if check == "threshold" {
+                    "\"max\": 1"
+                } else {
+                    "\"minSamples\": 1"
+                }
+            );
+            fields(&json)
+                .into_iter()
+                .map(|field| field.replace("analysis[0].", ""))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("threshold", "prometheus", ""), Vec::<String>::new());
+        assert_eq!(of("errors", "call", ""), Vec::<String>::new());
+        assert_eq!(of("compare", "prometheus", ""), ["baselineQuery"]);
+        assert_eq!(
+            of("errors", "http", ""),
+            ["baselineQuery", "totalQuery", "baselineTotalQuery"]
+        );
+        assert_eq!(
+            of("threshold", "prometheus", r#", "baselineQuery": "y""#),
+            ["baselineQuery"]
+        );
+        assert_eq!(of("threshold", "http", r#", "endpoint": {"local": "x"}"#), ["endpoint"]);
+        assert_eq!(
+            of("threshold", "http", r#", "endpoint": {"url": "http://{{version}}/x"}"#),
+            ["endpoint.url"]
+        );
+        assert_eq!(of("compare", "http", r#", "baselineQuery": "a..b""#), ["baselineQuery"]);
+        assert_eq!(
+            of("compare", "call", r#", "baselineQuery": "{{it}}""#),
+            ["baselineQuery"]
+        );
+    }
+
+    #[test]
+    fn ranges_have_points_and_not_too_many() {
+        let of = |source: &str| {
+            fields(&format!(
+                r#"{{"analysis": [{{"name": "a", "query": "x", "endpoint": {{"url": "http://p"}},
+                    "check": {{"kind": "threshold", "max": 1}}, "source": {{"kind": "prometheus", {source}}}}}]}}"#
+            ))
+        };
+        assert_eq!(of(r#""rangeSeconds": 600"#), Vec::<String>::new());
+        assert_eq!(of(r#""rangeSeconds": 600, "stepSeconds": 601"#), ["analysis[0].source"]);
+        assert_eq!(
+            of(r#""rangeSeconds": 600000, "stepSeconds": 1"#),
+            ["analysis[0].source"]
+        );
+        assert_eq!(of(r#""stepSeconds": 1"#), ["analysis[0].source.stepSeconds"]);
     }
 
     #[test]

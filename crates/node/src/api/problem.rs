@@ -156,7 +156,8 @@ impl ApiError {
         let status = match rejection {
             RolloutRejection::EntityNotFound { .. }
             | RolloutRejection::TargetNotFound { .. }
-            | RolloutRejection::CallNotFound { .. } => StatusCode::NOT_FOUND,
+            | RolloutRejection::CallNotFound { .. }
+            | RolloutRejection::SubscriberNotFound { .. } => StatusCode::NOT_FOUND,
             RolloutRejection::Changed { .. } => StatusCode::PRECONDITION_FAILED,
             RolloutRejection::Faults(_)
             | RolloutRejection::KeyTaken { .. }

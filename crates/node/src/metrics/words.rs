@@ -53,6 +53,7 @@ words! {
         RolloutReport = "rollout-report",
         RolloutVerb = "rollout-verb",
         RolloutAnswer = "rollout-answer",
+        RolloutDelivery = "rollout-delivery",
         SetRetention = "set-retention",
         DeleteRun = "delete-orchestration",
         ExpireRuns = "expire-orchestrations",
@@ -149,7 +150,12 @@ impl CommandKind {
             Command::Value(ValueCommand::Withdraw { .. }) => Self::WithdrawFuture,
             Command::Lease(command) => Self::of_lease(command),
             Command::Rollout(RolloutCommand::Report { .. }) => Self::RolloutReport,
-            Command::Rollout(RolloutCommand::Answer { .. } | RolloutCommand::Acknowledge { .. }) => Self::RolloutAnswer,
+            Command::Rollout(RolloutCommand::Answer { .. }) => Self::RolloutAnswer,
+            Command::Rollout(
+                RolloutCommand::Acknowledge { .. }
+                | RolloutCommand::Undelivered { .. }
+                | RolloutCommand::ResumeDelivery { .. },
+            ) => Self::RolloutDelivery,
             Command::Rollout(_) => Self::RolloutVerb,
             Command::Retention(RetentionCommand::SetRule { .. }) => Self::SetRetention,
             Command::Retention(RetentionCommand::Delete { .. }) => Self::DeleteRun,

@@ -1,7 +1,7 @@
 //! A history in which everything happens to entities that can happen, for the golden journal.
 
 use unisono_engine::agent::AgentCommand;
-use unisono_engine::rollout::{By, RequestKey, RolloutCommand, Verb};
+use unisono_engine::rollout::{By, Failing, RequestKey, RolloutCommand, Verb};
 use unisono_model::rollout::{Answer, Counted, Measured, RolloutState, Said};
 
 use super::world::{World, entity, labelled, target, version};
@@ -160,8 +160,29 @@ fn by_hand(world: &mut World) {
             sequence: 9,
         })
         .unwrap();
+    deliveries(world);
     world.sim.now = world.sim.now.plus_millis(5_000);
     world.sim.agent(AgentCommand::NodeStarted).unwrap();
+}
+
+fn deliveries(world: &mut World) {
+    let failing = [Failing::Unreachable, Failing::Gone].map(|failing| RolloutCommand::Undelivered {
+        namespace: space(),
+        entity: entity(),
+        subscriber: name("ops"),
+        failing,
+        detail: "no".to_owned(),
+    });
+    let resume = RolloutCommand::ResumeDelivery {
+        namespace: space(),
+        entity: entity(),
+        subscriber: name("ops"),
+        after: Some(10),
+        by: By::default(),
+    };
+    for command in failing.into_iter().chain([resume]) {
+        world.command(command).unwrap();
+    }
 }
 
 /// A rollout that is under way, with one version waiting and one call open.

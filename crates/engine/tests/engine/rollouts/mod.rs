@@ -2,6 +2,7 @@
 
 mod analysis;
 pub(crate) mod everything;
+mod outside;
 mod random;
 mod rules;
 mod silent;

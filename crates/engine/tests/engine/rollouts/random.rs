@@ -10,17 +10,17 @@ use std::sync::Arc;
 use unisono_engine::agent::AgentCommand;
 use unisono_engine::codec::{BatchWriter, read_batch};
 use unisono_engine::rollout::{
-    By, Decision, Judgement, RolloutCommand, RolloutEvent as E, RolloutReply, TargetFilter, Then, Verb,
+    By, Decision, Failing, Judgement, RolloutCommand, RolloutEvent as E, RolloutReply, TargetFilter, Then, Verb,
 };
 use unisono_engine::{Command, Event, Rejection, Reply, Settings, State};
 use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::rollout::{
-    Answer, CallKind, Health, Measured, Policy, Report, Reports, RolloutState, RolloutView, Said, TargetId,
-    ToleranceMode, Version,
+    Answer, CallKind, Health, Measured, Policy, Report, Reports, RolloutState, RolloutView, Said, SubscriberState,
+    TargetId, ToleranceMode, Version,
 };
 
 use super::world::{entity, policy, version};
-use crate::documents::space;
+use crate::documents::{name, space};
 use crate::sim::{BEGIN, Sim};
 use crate::storage::{Storage, replay};
 
@@ -165,6 +165,11 @@ fn any_policy(random: &mut Random) -> Policy {
             r#""analysis": [{"name": "m", "query": "q", "endpoint": {"url": "http://m/"}, "intervalSeconds": 2,
             "check": {"kind": "threshold", "max": 1}}]"#,
         ],
+    );
+    maybe(
+        random,
+        3,
+        &[r#""notify": [{"name": "ops", "endpoint": {"url": "http://ops/"}, "parkAfterSeconds": 20}]"#],
     );
     maybe(
         random,
@@ -416,6 +421,17 @@ impl World {
             let fits = |it: &&unisono_model::rollout::TargetView| of(&it.labels["zone"], &it.labels["rack"]);
             targets.iter().filter(fits).count() as u64
         };
+        // A target that was told to catch up is on its way already, and being told once more changes nothing.
+        let catching_up = TargetFilter {
+            change: Some(true),
+            ..TargetFilter::default()
+        };
+        let on_its_way: BTreeSet<(String, String)> = fleet
+            .page(0, usize::MAX, &catching_up)
+            .targets
+            .iter()
+            .map(|it| (it.group.as_str().to_owned(), it.name.as_str().to_owned()))
+            .collect();
         let healthy: BTreeSet<(String, String)> = targets
             .iter()
             .filter(|it| matches!(it.health, Health::Healthy | Health::Busy))
@@ -431,7 +447,7 @@ impl World {
             let (mut now, mut added) = (0_u64, false);
             for (id, known) in all {
                 now += u64::from(broken(id, known) || told.contains(id));
-                added |= told.contains(id) && !broken(id, known);
+                added |= told.contains(id) && !broken(id, known) && !on_its_way.contains(id);
             }
             (now, added)
         };
@@ -682,7 +698,8 @@ impl World {
         match self.random.below(100) {
             0..=54 => self.report(),
             55..=74 => self.pass(),
-            75..=82 => self.answer(),
+            75..=81 => self.answer(),
+            82 => self.deliver(),
             83..=94 => self.verb(),
             95 => self.set_policy(),
             96 => self.storage.begin(&mut self.sim.state),
@@ -777,6 +794,50 @@ impl World {
         }
         self.sim.now = end;
         self.command(Command::Tick).unwrap();
+    }
+
+    /// The subscriber receives some of what it has not received, or does not.
+    fn deliver(&mut self) {
+        let Some(fleet) = self.sim.state.rollouts().get(&space(), &entity()) else {
+            return;
+        };
+        let (namespace, entity, subscriber) = (space(), entity(), name("ops"));
+        let Some(view) = fleet.subscribers().pop() else { return };
+        let delivery = fleet.delivery(&subscriber, 5);
+        let command = match delivery {
+            None => {
+                assert!(view.behind == 0 || view.state == SubscriberState::Parked, "{view:?}");
+                let after = self.random.one_in(3).then(|| self.random.below(view.last + 3));
+                RolloutCommand::ResumeDelivery {
+                    namespace,
+                    entity,
+                    subscriber,
+                    after,
+                    by: By::default(),
+                }
+            }
+            Some(_) if self.random.one_in(3) => RolloutCommand::Undelivered {
+                namespace,
+                entity,
+                subscriber,
+                failing: *self
+                    .random
+                    .pick(&[Failing::Unreachable, Failing::Refused, Failing::Gone]),
+                detail: "no".to_owned(),
+            },
+            Some(delivery) => {
+                let sequences: Vec<u64> = delivery.entries.iter().map(|it| it.entry.sequence).collect();
+                let expected: Vec<u64> = (view.received + 1..=view.last).take(5).collect();
+                assert_eq!(sequences, expected, "in order, and none left out");
+                RolloutCommand::Acknowledge {
+                    namespace,
+                    entity,
+                    subscriber,
+                    sequence: *self.random.pick(&sequences),
+                }
+            }
+        };
+        self.command(Command::Rollout(command)).unwrap();
     }
 
     fn answer(&mut self) {

@@ -6,8 +6,8 @@ use unisono_model::rollout::{
     Answer, CallKind, ClassicOptions, Health, Phase, ReasonCode, RolloutState, Said, SimulateRequest, classic_policy,
 };
 
-use super::world::{World, entity, labelled, says, target, version};
-use crate::documents::{name, space};
+use super::world::{World, labelled, says, target, version};
+use crate::documents::space;
 use crate::sim::BEGIN;
 
 const QUICK: &str =
@@ -949,33 +949,6 @@ fn why_says_what_would_move_it() {
     assert_eq!(world.why(None).reasons[0].code, ReasonCode::TargetsInFlight);
     assert!(world.why(Some("t0")).summary.contains("was told v2"));
     assert!(world.why(Some("t2")).summary.contains("its turn has not come"));
-}
-
-#[test]
-fn subscribers_receive_the_history_in_order_until_they_say_that_they_have_it() {
-    let mut world = World::with(
-        2,
-        r#"{"notify": [{"name": "ops", "endpoint": {"url": "http://ops/"}}]}"#,
-    );
-    assert_eq!(world.fleet().unsent().len(), 1);
-    let outbox = world.fleet().outbox("ops", 100);
-    assert!(
-        outbox
-            .windows(2)
-            .all(|pair| pair[0].entry.sequence < pair[1].entry.sequence)
-    );
-    let last = outbox.last().unwrap().entry.sequence;
-    world
-        .command(RolloutCommand::Acknowledge {
-            namespace: space(),
-            entity: entity(),
-            subscriber: name("ops"),
-            sequence: last,
-        })
-        .unwrap();
-    assert!(world.fleet().unsent().is_empty() && world.fleet().outbox("ops", 100).is_empty());
-    world.set_version("v2").unwrap();
-    assert_eq!(world.fleet().outbox("ops", 1)[0].entry.sequence, last + 1);
 }
 
 #[test]
