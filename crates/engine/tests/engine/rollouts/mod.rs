@@ -5,5 +5,6 @@ pub(crate) mod everything;
 mod outside;
 mod random;
 mod rules;
+mod several;
 mod silent;
 mod world;

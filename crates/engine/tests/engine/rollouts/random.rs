@@ -29,10 +29,14 @@ const STEPS: u64 = 1_000_000;
 /// Steps of one history.
 const LENGTH: u64 = 400;
 
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -40,7 +44,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
@@ -48,7 +52,7 @@ impl Random {
         self.below(n) == 0
     }
 
-    fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(super) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[usize::try_from(self.below(all.len() as u64)).unwrap()]
     }
 }
@@ -240,7 +244,7 @@ impl World {
         let mut world = Self {
             sim: Sim::with(Settings::default()),
             storage: Storage::default(),
-            random: Random(seed),
+            random: Random::new(seed),
             targets: BTreeMap::new(),
             slots: BTreeMap::new(),
             rollout: 0,
@@ -1006,14 +1010,19 @@ fn history(seed: u64, length: u64) -> u64 {
     world.steps
 }
 
-fn setting(name: &str) -> Option<u64> {
+pub(super) fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+/// The seed of the first history: another one each time, unless one is to be repeated.
+pub(super) fn begin() -> u64 {
+    setting("ROLLOUT_SEED").unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) >> 16)
 }
 
 #[test]
 fn whatever_happens_to_a_fleet_its_rules_hold_and_the_journal_tells_the_same() {
     let first = setting("ROLLOUT_SEED");
-    let begin = first.unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) >> 16);
+    let begin = begin();
     let steps = if first.is_some() {
         1
     } else {
