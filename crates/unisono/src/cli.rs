@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use unisono_client::{Client, ClientOptions};
 use unisono_model::trace::TraceContext;
 
-use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs};
+use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs, RolloutArgs};
 use crate::commands::{
     act, agent, apply, backup, count, delete, demo, dev, get, history, journal, list, lock, log_level, logs, restore,
     retention, rollout, server, start, steal, value, watch,
@@ -178,6 +178,8 @@ enum BenchWhat {
     Open(OpenArgs),
     /// A server with nothing to do
     Idle(IdleArgs),
+    /// A rollout over a very large fleet, durable reports, and a restart with it
+    Rollout(RolloutArgs),
 }
 
 impl BenchCommand {
@@ -188,6 +190,7 @@ impl BenchCommand {
             BenchWhat::Large(args) => bench::large(LargeArgs { output, ..args }),
             BenchWhat::Open(args) => bench::open(OpenArgs { output, ..args }),
             BenchWhat::Idle(args) => bench::idle(IdleArgs { output, ..args }),
+            BenchWhat::Rollout(args) => bench::rollout(RolloutArgs { output, ..args }),
         }
     }
 }

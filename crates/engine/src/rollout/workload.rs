@@ -220,6 +220,13 @@ impl Workload {
         (self.events, self.bytes)
     }
 
+    /// Bytes of the targets' names, and of the workload's own copy of them.
+    #[must_use]
+    pub fn name_bytes(&self) -> usize {
+        let own = |name: &String| size_of::<String>() + name.capacity() + name.len();
+        self.names.iter().map(own).sum()
+    }
+
     /// Targets that are in flight.
     #[must_use]
     pub fn in_flight(&self) -> u64 {

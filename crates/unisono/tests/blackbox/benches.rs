@@ -77,3 +77,20 @@ fn an_idle_server_writes_nothing() {
     assert_eq!(number(&figures, "/writtenBytes"), 0.0);
     assert_eq!(number(&figures, "/dataBytesChanged"), 0.0);
 }
+
+#[test]
+fn rollouts_are_measured() {
+    let figures = bench(&["rollout", "--targets", "2000"]);
+    assert_eq!(number(&figures, "/targets"), 2_000.0);
+    for figure in [
+        "/reportDecideUs/p50",
+        "/reportDecideUs/p99",
+        "/millionReportsSeconds",
+        "/fullEvaluationMs",
+        "/durableReportsPerSecond",
+        "/restartSeconds",
+    ] {
+        assert!(number(&figures, figure) > 0.0, "{figure} of {figures}");
+    }
+    number(&figures, "/bytesPerTarget");
+}
