@@ -4,6 +4,7 @@ mod api;
 mod classic;
 mod cli;
 mod embedded;
+mod example;
 pub(crate) mod fleet;
 mod names;
 mod watching;
