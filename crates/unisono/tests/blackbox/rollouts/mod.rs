@@ -3,6 +3,7 @@
 mod api;
 mod classic;
 mod cli;
+mod crash;
 mod embedded;
 mod example;
 pub(crate) mod fleet;
