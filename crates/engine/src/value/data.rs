@@ -1,13 +1,14 @@
 //! The content of a value, as it stands in commands and events.
 
+use std::fmt;
 use std::sync::Arc;
 
 use minicbor::data::Type;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use unisono_model::values::Content;
 
-/// JSON text that nobody here parses, or bytes. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// JSON text that nobody here parses, or bytes. Cheap to clone. `Debug` withholds it: it may be sensitive.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Data {
     /// JSON text.
     Json(Arc<str>),
@@ -29,6 +30,13 @@ impl Data {
     #[must_use]
     pub fn is_json(&self) -> bool {
         matches!(self, Self::Json(_))
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = if self.is_json() { " of JSON" } else { "" };
+        write!(f, "{} bytes{of}", self.as_bytes().len())
     }
 }
 

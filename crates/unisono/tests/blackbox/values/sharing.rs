@@ -256,6 +256,10 @@ async fn what_is_sensitive_is_shown_to_who_gets_it_and_to_nobody_else() {
         let ran = run(&server, &[arguments, &["--output", "json"][..]].concat());
         seen.push_str(&text(&ran.stdout));
     }
+    let data = server.data().display().to_string();
+    let inspected = text(&run(&server, &["journal", "inspect", "--data", &data]).stdout);
+    assert!(inspected.contains("db/password"), "{inspected}");
+    seen.push_str(&inspected);
     seen.push_str(&client.metrics().await.unwrap());
     seen.push_str(&server.site().logged("server"));
     assert!(!seen.contains("s3cr3t"), "{seen}");
