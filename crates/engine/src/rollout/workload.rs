@@ -64,8 +64,10 @@ impl Workload {
             policy: policy(r#"{"batch": "1%", "health": {"healthyForSeconds": 0}}"#),
             classic: None,
         });
-        for part in workload.parts("v1", "running") {
-            workload.report(part);
+        // One after the other, so that the memory of all of them is not taken for the fleet's.
+        for part in 0..targets.div_ceil(TOGETHER) {
+            let reports = workload.part(part, "v1", "running");
+            workload.report(reports);
         }
         workload.set_version("v1");
         workload.act(Verb::SetPolicy {
@@ -101,29 +103,25 @@ impl Workload {
     /// All targets in commands as an API makes them: each says that it runs a version and is well.
     #[must_use]
     pub fn parts(&self, version: &str, message: &str) -> Vec<Arc<Reports>> {
-        let labels: Vec<_> = self
-            .zones
-            .iter()
-            .map(|zone| [("zone".to_owned(), zone.clone())].into())
-            .collect();
-        let all = self.names.chunks(TOGETHER).enumerate();
-        all.map(|(part, names)| {
-            let mut reports = Reports::with_capacity(names.len());
-            for (number, name) in names.iter().enumerate() {
-                let _ = reports.push(&Report {
-                    name: name.as_str().into(),
-                    group: "web".into(),
-                    version: Some(version.into()),
-                    message: message.into(),
-                    labels: Some(std::collections::BTreeMap::clone(
-                        &labels[(part * TOGETHER + number) % ZONES],
-                    )),
-                    ..Report::default()
-                });
-            }
-            Arc::new(reports)
-        })
-        .collect()
+        let all = 0..self.names.len().div_ceil(TOGETHER);
+        all.map(|part| self.part(part, version, message)).collect()
+    }
+
+    fn part(&self, part: usize, version: &str, message: &str) -> Arc<Reports> {
+        let first = part * TOGETHER;
+        let names = self.names.iter().enumerate().skip(first).take(TOGETHER);
+        let mut reports = Reports::with_capacity(names.len());
+        for (number, name) in names {
+            let _ = reports.push(&Report {
+                name: name.as_str().into(),
+                group: "web".into(),
+                version: Some(version.into()),
+                message: message.into(),
+                labels: Some([("zone".to_owned(), self.zones[number % ZONES].clone())].into()),
+                ..Report::default()
+            });
+        }
+        Arc::new(reports)
     }
 
     /// Takes one of [`Workload::parts`]: decides, encodes, and folds.

@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use serde::Serialize;
 use unisono_client::{Basis, Entity};
 use unisono_engine::rollout::workload::Workload;
-use unisono_model::rollout::{Report, VerbRequest, Version, read_policy};
+use unisono_model::rollout::{Report, TargetId, VerbRequest, Version, read_policy};
 
 use super::system::{Disk, Process, block_on, print_json, scratch};
 use super::target::{CHECKPOINT_BYTES, Server};
@@ -198,6 +198,15 @@ async fn served(targets: usize, server: &mut Server) -> Result<Served, Failure> 
         return Err(Failure::work(format!(
             "{found} of {targets} targets are there after the restart"
         )));
+    }
+    for name in names.iter().step_by(targets / 100) {
+        let target = TargetId::parse("web", name).map_err(|error| Failure::work(error.to_string()))?;
+        let says = entity.target(&target).await?.message;
+        if says != "news" {
+            return Err(Failure::work(format!(
+                "{name} says \"{says}\" after the restart: a report was lost"
+            )));
+        }
     }
     Ok(Served {
         durable_reports_per_second,
