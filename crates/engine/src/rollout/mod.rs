@@ -5,8 +5,8 @@
 //! itself, watches each wave for a while, and ends by making the version the last known good one. When more targets fail
 //! than are tolerated, the version is marked as bad and targets go back.
 //!
-//! [`decide`] answers what is asked: reports, verbs, answers of hooks. What follows from facts and from time is decided by
-//! [`advance`], one event at a time, each folded before the next is asked for. An event that concerns many targets names
+//! `decide` answers what is asked: reports, verbs, answers of hooks. What follows from facts and from time is decided by
+//! `advance`, one event at a time, each folded before the next is asked for. An event that concerns many targets names
 //! them all.
 //!
 //! **Three kinds of state**, so that a checkpoint can write each at its own time: the *head* (policy, versions, the rollout
