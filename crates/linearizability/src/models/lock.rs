@@ -11,7 +11,7 @@ pub struct Lock;
 /// What is asked of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockInput {
-    /// Be this holder's, if you are nobody's.
+    /// Be this holder's, if you are nobody's. Whoever has it already is told the same token again.
     Acquire(u64),
     /// Be nobody's, if you are this holder's under this token.
     Release {
@@ -55,6 +55,7 @@ impl Model for Lock {
     fn step(&self, state: &LockState, input: &LockInput, output: Option<&LockOutput>) -> Vec<LockState> {
         let next = match (*input, state.held) {
             (LockInput::Acquire(holder), None) => state.grant(holder, output),
+            (LockInput::Acquire(holder), Some((by, token))) if by == holder => state.grant_again(holder, token, output),
             (LockInput::Release { holder, token }, Some(held)) if state.is(held, holder, token) => {
                 state.answer(None, LockOutput::Released, output)
             }
@@ -77,6 +78,14 @@ impl LockState {
                 newest: token,
             }),
             Some(_) => None,
+        }
+    }
+
+    /// Where nobody was told the token, it is told now.
+    fn grant_again(self, holder: u64, token: Option<u64>, output: Option<&LockOutput>) -> Option<Self> {
+        match token {
+            None => self.grant(holder, output),
+            Some(token) => self.answer(self.held, LockOutput::Granted(token), output),
         }
     }
 

@@ -42,6 +42,11 @@ impl System for Served {
         let is = |fault| self.fault == Some(fault);
         match *input {
             LockInput::Acquire(holder) => {
+                if let Some((by, token)) = self.held
+                    && by == holder
+                {
+                    return LockOutput::Granted(token);
+                }
                 let free = self.held.is_none() || (is(Fault::DoubleGrant) && then.held.is_none());
                 if !free {
                     return LockOutput::Refused;

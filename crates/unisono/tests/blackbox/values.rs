@@ -2,6 +2,7 @@
 
 mod crashes;
 mod futures;
+mod linearizable;
 mod locks;
 mod refused;
 mod sharing;
