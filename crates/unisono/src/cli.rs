@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use unisono_client::{Client, ClientOptions};
 use unisono_model::trace::TraceContext;
 
-use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs, RolloutArgs};
+use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs, RolloutArgs, ValuesArgs};
 use crate::commands::{
     act, agent, apply, backup, count, delete, demo, dev, get, history, journal, list, lock, log_level, logs, restore,
     retention, rollout, server, start, steal, value, watch,
@@ -180,6 +180,8 @@ enum BenchWhat {
     Idle(IdleArgs),
     /// A rollout over a very large fleet, durable reports, and a restart with it
     Rollout(RolloutArgs),
+    /// Values: durable writes, what reaches those who watch and await, and very many keys
+    Values(ValuesArgs),
 }
 
 impl BenchCommand {
@@ -191,6 +193,7 @@ impl BenchCommand {
             BenchWhat::Open(args) => bench::open(OpenArgs { output, ..args }),
             BenchWhat::Idle(args) => bench::idle(IdleArgs { output, ..args }),
             BenchWhat::Rollout(args) => bench::rollout(RolloutArgs { output, ..args }),
+            BenchWhat::Values(args) => bench::values(ValuesArgs { output, ..args }),
         }
     }
 }

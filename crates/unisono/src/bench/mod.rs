@@ -8,9 +8,11 @@ mod large;
 mod load;
 mod open;
 mod orchestrations;
+mod quantiles;
 mod rollout;
 mod system;
 mod target;
+mod values;
 mod waiting;
 
 pub(crate) use idle::{IdleArgs, idle};
@@ -18,3 +20,4 @@ pub(crate) use large::{LargeArgs, large};
 pub(crate) use open::{OpenArgs, open};
 pub(crate) use orchestrations::{BenchArgs, orchestrations};
 pub(crate) use rollout::{RolloutArgs, rollout};
+pub(crate) use values::{ValuesArgs, values};

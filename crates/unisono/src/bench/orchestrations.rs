@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::quantiles::{MILLISECOND, Quantiles};
 use super::system::{Disk, block_on, print_json, scratch};
 use super::target::{Agents, STEP, Target, apply};
 use crate::failure::Failure;
@@ -86,18 +87,10 @@ struct Figures {
     runs: u64,
     runs_per_second: f64,
     activities_per_second: f64,
-    latency_ms: Latency,
+    latency_ms: Quantiles,
     disk: Disk,
     #[serde(rename = "serverRssMiB")]
     server_rss_mib: f64,
-}
-
-#[derive(Serialize)]
-struct Latency {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    max: f64,
 }
 
 /// Runs the measurement and prints its figures.
@@ -115,8 +108,7 @@ async fn run(args: &BenchArgs) -> Result<(), Failure> {
     let measured = measure(args, &target).await;
     let rss = target.process().resident_mib();
     target.stop().await;
-    let (mut latencies, elapsed) = measured?;
-    latencies.sort_unstable();
+    let (latencies, elapsed) = measured?;
     let runs = latencies.len() as u64;
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     let runs_per_second = runs as f64 / elapsed.as_secs_f64();
@@ -128,12 +120,7 @@ async fn run(args: &BenchArgs) -> Result<(), Failure> {
         runs,
         runs_per_second,
         activities_per_second: runs_per_second * f64::from(args.shape.activities()),
-        latency_ms: Latency {
-            p50: percentile(&latencies, 500),
-            p90: percentile(&latencies, 900),
-            p99: percentile(&latencies, 990),
-            max: percentile(&latencies, 1_000),
-        },
+        latency_ms: Quantiles::of(latencies, MILLISECOND),
         disk,
         server_rss_mib: rss,
     };
@@ -175,13 +162,6 @@ async fn measure(args: &BenchArgs, target: &Target) -> Result<(Vec<Duration>, Du
     }
     // The last ones ended after the time was over, and are counted with the time they took.
     Ok((all, begin.elapsed()))
-}
-
-fn percentile(sorted: &[Duration], per_mille: usize) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else {
-        return 0.0;
-    };
-    sorted[last * per_mille / 1_000].as_secs_f64() * 1_000.0
 }
 
 fn print(figures: &Figures, json: bool) -> Result<(), Failure> {

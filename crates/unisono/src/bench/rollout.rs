@@ -14,6 +14,7 @@ use unisono_client::{Basis, Entity};
 use unisono_engine::rollout::workload::Workload;
 use unisono_model::rollout::{Report, TargetId, VerbRequest, Version, read_policy};
 
+use super::quantiles::{MICROSECOND, Quantiles};
 use super::system::{Disk, Process, block_on, print_json, scratch};
 use super::target::{CHECKPOINT_BYTES, Server};
 use crate::failure::Failure;
@@ -68,12 +69,6 @@ struct Decided {
     full_evaluation_ms: f64,
     /// Resident memory that the fleet took, without its names.
     bytes_per_target: f64,
-}
-
-#[derive(Serialize)]
-struct Quantiles {
-    p50: f64,
-    p99: f64,
 }
 
 /// Through a server.
@@ -158,20 +153,15 @@ fn decided(targets: usize) -> Decided {
 
 /// Targets that prove themselves one after the other, so that each time another one is told.
 fn singly(workload: &mut Workload) -> Quantiles {
-    let mut micros = Vec::with_capacity(SINGLE);
+    let mut times = Vec::with_capacity(SINGLE);
     for _ in 0..SINGLE {
         let begin = Instant::now();
         if !workload.report_one() {
             break;
         }
-        micros.push(begin.elapsed().as_secs_f64() * 1e6);
+        times.push(begin.elapsed());
     }
-    micros.sort_by(f64::total_cmp);
-    let share = |percent: usize| micros.get(micros.len() * percent / 100).copied().unwrap_or_default();
-    Quantiles {
-        p50: share(50),
-        p99: share(99),
-    }
+    Quantiles::of(times, MICROSECOND)
 }
 
 async fn served(targets: usize, server: &mut Server) -> Result<Served, Failure> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use tempfile::TempDir;
 use unisono_journal::disk_speed::measure_disk;
@@ -103,6 +104,14 @@ impl Process {
     fn read(self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.0)).unwrap_or_default()
     }
+}
+
+/// Lets this process open as many files as the system lets it.
+pub(super) fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What does not fit is refused when it is opened, and says so.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Bytes of all files below a directory.

@@ -254,9 +254,7 @@ impl Target {
     pub(super) async fn starter(&self) -> Result<Starter, Failure> {
         let namespace = name(NAMESPACE)?;
         Ok(match self {
-            Self::Processes { server, .. } => {
-                Starter::Http(Connection::open(&server.url, &namespace, Some(PATIENCE)).await?)
-            }
+            Self::Processes { server, .. } => Starter::Http(Connection::open(&server.url, &namespace).await?),
             Self::OneProcess { node, .. } => Starter::Direct {
                 node: Arc::clone(node),
                 namespace,

@@ -79,7 +79,7 @@ async fn work(server: &Server, numbers: Range<u32>, cancels: bool) -> Result<(),
     let next = Arc::new(AtomicU32::new(numbers.start));
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..STARTERS.min(numbers.end - numbers.start) {
-        let mut connection = Connection::open(&server.url, &namespace, None).await?;
+        let mut connection = Connection::open(&server.url, &namespace).await?;
         let (next, client) = (Arc::clone(&next), server.client.clone());
         workers.spawn(async move {
             loop {
@@ -87,7 +87,7 @@ async fn work(server: &Server, numbers: Range<u32>, cancels: bool) -> Result<(),
                 if number >= numbers.end {
                     return Ok::<_, Failure>(());
                 }
-                connection.start(&start(number)).await?;
+                connection.start(&start(number), None).await?;
                 if cancels {
                     client.cancel(&id(number), &CancelRequest::default()).await?;
                 }

@@ -94,3 +94,25 @@ fn rollouts_are_measured() {
     }
     number(&figures, "/bytesPerTarget");
 }
+
+#[test]
+fn values_are_measured() {
+    let few = ["--concurrency", "4", "--seconds", "1", "--deliveries", "20"];
+    let figures = bench(&[&["values", "--waiters", "50", "--keys", "1000"], &few[..]].concat());
+    assert_eq!(number(&figures, "/waiters"), 50.0);
+    assert_eq!(number(&figures, "/keys"), 1_000.0);
+    for figure in [
+        "/puts/perSecond",
+        "/compareAndSwaps/perSecond",
+        "/compareAndSwaps/latencyMs/p99",
+        "/watchDeliveryUs/p50",
+        "/futureDeliveryUs/p99",
+        "/fanOutMs/max",
+        "/serverRssMiB",
+        "/restartSeconds",
+        "/disk/syncsPerSecond",
+        "/targets/fanOutMs",
+    ] {
+        assert!(number(&figures, figure) > 0.0, "{figure} of {figures}");
+    }
+}

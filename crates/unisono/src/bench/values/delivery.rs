@@ -1,0 +1,187 @@
+//! How long a write takes until it is where it is waited for.
+
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use unisono_model::api::Page;
+use unisono_model::values::{PutResponse, ValueView, WaiterView};
+
+use super::{ValuesArgs, content, path};
+use crate::bench::load::Connection;
+use crate::bench::quantiles::{MICROSECOND, MILLISECOND, Quantiles};
+use crate::bench::target::{NAMESPACE, PATIENCE, Server, name};
+use crate::bench::waiting::until;
+use crate::failure::Failure;
+
+/// Writes that very many wait for.
+const ROUNDS: u32 = 10;
+/// Connections that are opened at the same time.
+const OPENERS: u32 = 64;
+
+/// From when a write is sent until who waits has it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Delivery {
+    pub(super) waiters: u32,
+    /// Until the writer has its answer, for comparison.
+    pub(super) put_us: Quantiles,
+    #[serde(rename = "watchDeliveryUs")]
+    pub(super) watch_us: Quantiles,
+    #[serde(rename = "futureDeliveryUs")]
+    pub(super) future_us: Quantiles,
+    /// Until the last of the waiters has it.
+    pub(super) fan_out_ms: Quantiles,
+}
+
+/// Measures one waiter at a time, and then all of them.
+pub(super) async fn delivery(server: &Server, args: &ValuesArgs) -> Result<Delivery, Failure> {
+    let (watch, put) = to_a_watch(server, args.deliveries).await?;
+    let future = to_an_await(server, args.deliveries).await?;
+    let fan_out = to_all(server, args.waiters).await?;
+    Ok(Delivery {
+        waiters: args.waiters,
+        put_us: Quantiles::of(put, MICROSECOND),
+        watch_us: Quantiles::of(watch, MICROSECOND),
+        future_us: Quantiles::of(future, MICROSECOND),
+        fan_out_ms: Quantiles::of(fan_out, MILLISECOND),
+    })
+}
+
+async fn connection(server: &Server) -> Result<Connection, Failure> {
+    Connection::open(&server.url, &name(NAMESPACE)?).await
+}
+
+async fn put(writer: &mut Connection, path: &str, number: u32) -> Result<(), Failure> {
+    let _: PutResponse = writer.send(Method::PUT, path, &content(number.into())).await?;
+    Ok(())
+}
+
+fn ended() -> Failure {
+    Failure::work("a waiter has ended before it was told".to_owned())
+}
+
+/// One after the other; what is beside each is how long the writer waited for its answer.
+async fn to_a_watch(server: &Server, count: u32) -> Result<(Vec<Duration>, Vec<Duration>), Failure> {
+    let path = path("delivery/watched");
+    let (mut writer, mut watcher) = (connection(server).await?, connection(server).await?);
+    let events = watcher.events(&path).await?;
+    let (sender, mut told) = mpsc::unbounded_channel();
+    let follow = tokio::spawn(follow(events, sender));
+    let (mut delivered, mut answered) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let begin = Instant::now();
+        put(&mut writer, &path, number).await?;
+        answered.push(begin.elapsed());
+        let at = told.recv().await.ok_or_else(ended)?;
+        delivered.push(at.duration_since(begin));
+    }
+    follow.abort();
+    Ok((delivered, answered))
+}
+
+/// When each change was heard of.
+async fn follow(mut events: Incoming, told: mpsc::UnboundedSender<Instant>) {
+    while let Some(Ok(frame)) = events.frame().await {
+        let at = Instant::now();
+        let is_change = |data: &bytes::Bytes| data.windows(13).any(|line| line == b"event: change");
+        if frame.data_ref().is_some_and(is_change) && told.send(at).is_err() {
+            return;
+        }
+    }
+}
+
+async fn to_an_await(server: &Server, count: u32) -> Result<Vec<Duration>, Failure> {
+    let (mut writer, mut waiter) = (connection(server).await?, connection(server).await?);
+    let (mut looker, patience) = (connection(server).await?, PATIENCE.as_millis());
+    let (keys, mut to_await) = mpsc::unbounded_channel::<String>();
+    let (sender, mut told) = mpsc::unbounded_channel();
+    let waiting = tokio::spawn(async move {
+        while let Some(path) = to_await.recv().await {
+            let _: ValueView = waiter.get(&format!("{path}?waitMs={patience}")).await?;
+            let _ = sender.send(Instant::now());
+        }
+        Ok::<_, Failure>(())
+    });
+    let mut delivered = Vec::new();
+    for number in 0..count {
+        let key = format!("delivery/awaited/{number}");
+        let _ = keys.send(path(&key));
+        await_waiter(&mut looker, &key).await?;
+        let begin = Instant::now();
+        put(&mut writer, &path(&key), number).await?;
+        let Some(at) = told.recv().await else {
+            break;
+        };
+        delivered.push(at.duration_since(begin));
+    }
+    drop(keys);
+    waiting.await.map_err(|_| ended())??;
+    Ok(delivered)
+}
+
+/// Returns when somebody awaits the key.
+async fn await_waiter(looker: &mut Connection, key: &str) -> Result<(), Failure> {
+    loop {
+        let waiters: Page<WaiterView> = looker.get(&format!("/waiters/{key}")).await?;
+        if !waiters.items.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+async fn to_all(server: &Server, waiters: u32) -> Result<Vec<Duration>, Failure> {
+    let mut connections = open_all(server, waiters).await?;
+    let mut writer = connection(server).await?;
+    let mut took = Vec::new();
+    for round in 0..ROUNDS {
+        let path = path(&format!("delivery/shared/{round}"));
+        let mut waiting = JoinSet::new();
+        for mut connection in connections.drain(..) {
+            let path = format!("{path}?waitMs={}", PATIENCE.as_millis());
+            waiting.spawn(async move {
+                let _: ValueView = connection.get(&path).await?;
+                Ok::<_, Failure>((Instant::now(), connection))
+            });
+        }
+        let all = f64::from(waiters);
+        until(&server.client, "unisono_values_awaiting", PATIENCE, |count| {
+            count >= all
+        })
+        .await?;
+        let begin = Instant::now();
+        put(&mut writer, &path, round).await?;
+        let mut last = begin;
+        while let Some(waited) = waiting.join_next().await {
+            let (at, connection) = waited.map_err(|_| ended())??;
+            last = last.max(at);
+            connections.push(connection);
+        }
+        took.push(last.duration_since(begin));
+    }
+    Ok(took)
+}
+
+async fn open_all(server: &Server, count: u32) -> Result<Vec<Connection>, Failure> {
+    let mut opening = JoinSet::new();
+    for opener in 0..OPENERS.min(count) {
+        let (url, namespace) = (server.url.clone(), name(NAMESPACE)?);
+        let share = (opener..count).step_by(OPENERS as usize).len();
+        opening.spawn(async move {
+            let mut connections = Vec::with_capacity(share);
+            for _ in 0..share {
+                connections.push(Connection::open(&url, &namespace).await?);
+            }
+            Ok::<_, Failure>(connections)
+        });
+    }
+    let mut connections = Vec::new();
+    while let Some(opened) = opening.join_next().await {
+        connections.extend(opened.map_err(|_| ended())??);
+    }
+    Ok(connections)
+}
