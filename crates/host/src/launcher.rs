@@ -92,7 +92,12 @@ impl Launcher {
         loop {
             // From before the look, so that no change is missed between look and wait.
             let changed = self.storage.changed(&self.service);
-            let (reason, pause) = match self.look().await {
+            let usual = if changed.is_some() {
+                self.timing.renew_every
+            } else {
+                self.timing.retry_every
+            };
+            let (reason, pause) = match self.look(usual).await {
                 Round::Leads(leadership) => return Some(leadership),
                 Round::Waits { reason, pause } => (reason, pause),
             };
@@ -111,15 +116,21 @@ impl Launcher {
             tokio::select! {
                 biased;
                 () = self.life.services_shutdown.cancelled() => return None,
-                () = changed => {}
+                () = async {
+                    match changed {
+                        Some(changed) => changed.await,
+                        None => std::future::pending().await,
+                    }
+                } => {}
                 () = self.clock.sleep_until(next) => {}
             }
         }
     }
 
-    /// Tries the slots in turn. A call under way is never dropped, since it may give us a slot.
-    async fn look(&mut self) -> Round {
-        let mut pause = self.timing.retry_every;
+    /// Tries the slots in turn. A call under way is never dropped, since it may give us a slot. Where all are taken, it
+    /// waits the usual time before the next look.
+    async fn look(&mut self, usual: Duration) -> Round {
+        let mut pause = usual;
         let mut reasons = Vec::new();
         for slot in 1..=self.slots {
             if self.life.services_shutdown.is_cancelled() {
@@ -135,7 +146,9 @@ impl Launcher {
             match insertion {
                 Ok(Insertion::Granted(token)) if self.clock.now() < until => {
                     self.doubtful.remove(&key);
-                    return Round::Leads(Leadership::new(key, token, until, Arc::clone(&self.clock)));
+                    let dead = sent + self.timing.lives_for();
+                    let leadership = Leadership::new(key, token, (until, dead), Arc::clone(&self.clock));
+                    return Round::Leads(leadership);
                 }
                 Ok(Insertion::Granted(_)) => {
                     reasons.push(format!("the lease store's answer on slot {slot} came too late"));
@@ -149,6 +162,7 @@ impl Launcher {
                 Err(error) => {
                     // The other slots would fare no better.
                     reasons = vec![error.to_string()];
+                    pause = self.timing.retry_every;
                     self.doubtful.insert(key);
                     break;
                 }
@@ -161,7 +175,7 @@ impl Launcher {
     }
 
     async fn lead(self, leadership: Leadership, killer: Arc<Killer>) -> Tenure {
-        killer.arm(leadership.until() + self.timing.grace);
+        killer.arm(*leadership.deadline().borrow());
         let (key, token) = (leadership.key().clone(), leadership.token());
         tracing::info!("leading {key} with the fencing token {token}");
         tracing::debug!("{}", self.timing);

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
@@ -19,16 +20,24 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Nothing, when it has been ended.
     until: Mutex<Option<Moment>>,
+    deadline: watch::Sender<Moment>,
     ended: CancellationToken,
 }
 
 impl Leadership {
-    pub(crate) fn new(key: LeaseKey, token: FencingToken, until: Moment, clock: Arc<dyn Clock>) -> Self {
+    /// It ends at the first moment, and all that runs under it is dead at the second one, unless both are put off.
+    pub(crate) fn new(
+        key: LeaseKey,
+        token: FencingToken,
+        (until, deadline): (Moment, Moment),
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self(Arc::new(Inner {
             key,
             token,
             clock,
             until: Mutex::new(Some(until)),
+            deadline: watch::Sender::new(deadline),
             ended: CancellationToken::new(),
         }))
     }
@@ -56,18 +65,33 @@ impl Leadership {
         self.0.ended.cancelled().await;
     }
 
+    /// The moment at which the killer kills whatever still runs under it, now and whenever it is put off or hastened: for
+    /// services that run something outside this process, which the killer does not reach.
+    #[must_use]
+    pub fn deadline(&self) -> watch::Receiver<Moment> {
+        self.0.deadline.subscribe()
+    }
+
     /// Ends it now.
     pub(crate) fn end(&self) {
         *self.lock() = None;
         self.0.ended.cancel();
     }
 
-    /// Lets it go on until this moment, unless it has ended meanwhile; says whether it goes on.
-    pub(crate) fn extend(&self, moment: Moment) -> bool {
+    /// Ends it now, and brings the deadline forward to this moment.
+    pub(crate) fn end_by(&self, deadline: Moment) {
+        self.end();
+        self.0.deadline.send_modify(|current| *current = deadline.min(*current));
+    }
+
+    /// Lets it go on until the first moment, with the second one as the deadline, unless it has ended meanwhile; says
+    /// whether it goes on.
+    pub(crate) fn extend(&self, moment: Moment, deadline: Moment) -> bool {
         let mut until = self.lock();
         let current = until.is_some_and(|until| self.0.clock.now() < until);
         if current {
             *until = Some(moment);
+            self.0.deadline.send_replace(deadline);
         }
         current
     }

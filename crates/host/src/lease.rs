@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use uuid::Uuid;
@@ -34,7 +33,7 @@ impl Holder {
     /// A holder that never was before. The label says to people who it is; it need not be unique.
     #[must_use]
     pub fn fresh(label: &str) -> Self {
-        Self(format!("{label}#{}", Uuid::now_v7().simple()))
+        Self(format!("{label}:{}", Uuid::now_v7().simple()))
     }
 
     /// The holder whose text this is, as a store has kept it.
@@ -52,7 +51,7 @@ impl Holder {
     /// The label that it was made with.
     #[must_use]
     pub fn label(&self) -> &str {
-        self.0.rsplit_once('#').map_or(&self.0, |(label, _)| label)
+        self.0.rsplit_once(':').map_or(&self.0, |(label, _)| label)
     }
 }
 
@@ -121,11 +120,12 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// If the lease is still the holder's, ends it; says whether it was.
     fn compare_and_delete<'a>(&'a self, key: &'a LeaseKey, holder: &'a Holder) -> StoreCall<'a, bool>;
 
-    /// Resolves when, after this call, a lease of the service may have become free; it need not be so. A store that
-    /// cannot watch never resolves it, which is the default, and leases are then tried for now and again.
-    fn changed(&self, service: &str) -> BoxFuture<'static, ()> {
+    /// Resolves when, after this call, a lease of the service may have become free; it need not be so. It need not tell of
+    /// leases that end by themselves where the store says in how much time they do. Nothing where the store cannot watch,
+    /// which is the default: leases are then tried for more often.
+    fn changed(&self, service: &str) -> Option<BoxFuture<'static, ()>> {
         let _ = service;
-        std::future::pending().boxed()
+        None
     }
 }
 
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn two_holders_of_one_label_are_two() {
-        let [one, other] = [(); 2].map(|()| Holder::fresh("web-1"));
+        let [one, other] = [(); 2].map(|()| Holder::fresh("web-1:17"));
         assert_ne!(one, other);
-        assert_eq!([one.label(), other.label()], ["web-1", "web-1"]);
+        assert_eq!([one.label(), other.label()], ["web-1:17", "web-1:17"]);
     }
 }

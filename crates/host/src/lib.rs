@@ -57,6 +57,7 @@
 
 mod clock;
 mod config;
+pub mod conformance;
 mod host;
 mod killer;
 mod launcher;

@@ -128,14 +128,14 @@ impl LeaseStore for MemoryStore {
         async move { Ok(self.delete(key, holder)) }.boxed()
     }
 
-    fn changed(&self, _: &str) -> BoxFuture<'static, ()> {
+    fn changed(&self, _: &str) -> Option<BoxFuture<'static, ()>> {
         let mut freed = self.freed.subscribe();
-        async move {
+        let changed = async move {
             // An error means that the store is gone, and nothing changes any more.
             if freed.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
-        }
-        .boxed()
+        };
+        Some(changed.boxed())
     }
 }

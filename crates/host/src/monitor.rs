@@ -46,10 +46,11 @@ impl Monitor {
             let renewal = within(&*self.clock, self.leadership.until(), renewal).await;
             match renewal {
                 Some(Ok(Some(token))) if token == self.leadership.token() => {
-                    if !self.leadership.extend(sent + self.timing.leads_for()) {
+                    let dead = sent + self.timing.lives_for();
+                    if !self.leadership.extend(sent + self.timing.leads_for(), dead) {
                         return Loss::NotRenewed { error: None };
                     }
-                    self.killer.arm(sent + self.timing.lives_for());
+                    self.killer.arm(dead);
                     error = None;
                     next = sent + self.timing.renew_every;
                 }
@@ -70,8 +71,9 @@ impl Monitor {
 
     /// Leadership ends here before anything else happens; what still runs has the grace to stop.
     fn lost(&self, loss: Loss) {
-        self.leadership.end();
-        self.killer.hasten(self.clock.now() + self.timing.grace);
+        let dead = self.clock.now() + self.timing.grace;
+        self.leadership.end_by(dead);
+        self.killer.hasten(dead);
         self.life.stage.send_replace(Stage::Lost);
         let key = self.leadership.key().clone();
         self.life.problem.raise(Problem::LeadershipLost { key, loss });

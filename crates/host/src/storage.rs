@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use crate::clock::{Clock, Moment};
 use crate::config::HostConfig;
 use crate::lease::{FencingToken, Holder, Insertion, LeaseKey, LeaseStore, StoreCall, StoreError};
@@ -68,7 +70,7 @@ impl Storage {
     }
 
     /// See [`LeaseStore::changed`].
-    pub(crate) fn changed(&self, service: &str) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn changed(&self, service: &str) -> Option<BoxFuture<'static, ()>> {
         self.store.changed(service)
     }
 

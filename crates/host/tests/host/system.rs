@@ -130,3 +130,8 @@ async fn a_blocked_runtime_does_not_outlive_its_lease() {
     let killed = kills.try_recv().unwrap().since(begin);
     assert!(killed >= lease * 19 / 20 && killed < lease + millis(300), "{killed:?}");
 }
+
+#[tokio::test]
+async fn the_store_in_memory_keeps_what_every_store_must() {
+    unisono_host::conformance::check(&MemoryStore::new(Arc::new(SystemClock)), "web").await;
+}

@@ -276,16 +276,16 @@ impl LeaseStore for View {
         self.call("release", async move { store.compare_and_delete(&key, &holder).await })
     }
 
-    fn changed(&self, service: &str) -> BoxFuture<'static, ()> {
+    fn changed(&self, service: &str) -> Option<BoxFuture<'static, ()>> {
         if !self.watches {
-            return std::future::pending().boxed();
+            return None;
         }
-        let (changed, process) = (self.store.changed(service), self.process.clone());
-        async move {
+        let (changed, process) = (self.store.changed(service)?, self.process.clone());
+        let seen = async move {
             changed.await;
             process.runs().await;
-        }
-        .boxed()
+        };
+        Some(seen.boxed())
     }
 }
 

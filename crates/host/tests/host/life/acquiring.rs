@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use unisono_host::{ConfigError, Holder, HostConfig, Insertion, LeaseStore as _, Problem, Stage, Timing};
+use unisono_host::{ConfigError, Holder, HostConfig, Problem, Stage, Timing};
 
 use crate::world::{Fate, LEASE, Manners, World, millis, seconds, slot};
 
@@ -188,40 +188,4 @@ async fn a_host_that_cannot_be_is_refused_before_anything_starts() {
         }
     });
     assert!(timing.to_string().contains("shorten `grace`"), "{timing}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_store_in_memory_gives_a_slot_to_one_holder_at_a_time() {
-    let world = World::new();
-    let (one, other) = (Holder::read("one"), Holder::read("other"));
-    let first_slot = slot(1);
-    let insert = |holder| world.store.insert_if_absent(&first_slot, holder, LEASE);
-    let Insertion::Granted(first) = insert(&one).await.unwrap() else {
-        panic!("it is free")
-    };
-    world.until(seconds(5)).await;
-    let held = Insertion::Held {
-        by: one.clone(),
-        ends_in: Some(seconds(15)),
-    };
-    assert_eq!(insert(&other).await.unwrap(), held);
-    assert_eq!(
-        world.store.compare_and_swap(&slot(1), &other, LEASE).await.unwrap(),
-        None
-    );
-    assert!(!world.store.compare_and_delete(&slot(1), &other).await.unwrap());
-    assert_eq!(
-        world.store.compare_and_swap(&slot(1), &one, LEASE).await.unwrap(),
-        Some(first)
-    );
-    world.until(seconds(25)).await;
-    assert_eq!(
-        world.store.compare_and_swap(&slot(1), &one, LEASE).await.unwrap(),
-        None,
-        "it has ended"
-    );
-    let Insertion::Granted(second) = insert(&other).await.unwrap() else {
-        panic!("it is free again")
-    };
-    assert!(second > first);
 }

@@ -125,10 +125,16 @@ async fn services_that_do_not_stop_die_a_grace_after_a_theft() {
         stops_in: seconds(3600),
         ..Manners::default()
     };
-    let (_host, problem) = world.member("a").service("db", stubborn).leads().await;
+    let (host, problem) = world.member("a").service("db", stubborn).leads().await;
     world.store.revoke(&slot(1));
     problem.signalled().await;
     assert_eq!(world.elapsed(), seconds(5));
+    let deadline = *host.leadership().unwrap().deadline().borrow();
+    assert_eq!(
+        deadline.since_start(),
+        seconds(10),
+        "what runs outside the process is told as well"
+    );
     world.until(seconds(30)).await;
     assert_eq!(world.when("a killed"), seconds(10));
 }
