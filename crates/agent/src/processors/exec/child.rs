@@ -1,19 +1,11 @@
-//! One run of the command: its process group, its pipes, and its end.
-//!
-//! The command leads a process group of its own. When it has to go, the group gets SIGTERM, and SIGKILL when the
-//! leader is still there five seconds later. When the leader has ended, however it did, what is left of the group is
-//! killed: no attempt leaves processes behind. The leader is reaped only after that, so that its id cannot belong to
-//! another group meanwhile.
+//! One run of the command: its pipes, and its end. No attempt leaves processes of the command's group behind.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use unisono_model::limits::MAX_OUTPUT_BYTES;
 
@@ -22,6 +14,7 @@ use super::environment;
 use super::files::Files;
 use crate::attempt::AttemptHandle;
 use crate::context::ActivityContext;
+use crate::group::ProcessGroup;
 use crate::processor::ActivityFailure;
 
 /// How long the command may clean up after SIGTERM.
@@ -59,9 +52,9 @@ pub(super) enum Stopped {
 
 /// Runs the command to its end.
 pub(super) async fn run(spec: &ExecSpec, context: &ActivityContext, files: &Files) -> Result<Output, ActivityFailure> {
-    let mut child = start(spec, context, files).map_err(|error| not_started(spec, &error))?;
+    let mut group = start(spec, context, files).map_err(|error| not_started(spec, &error))?;
+    let child = group.leader();
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let mut group = Group::of(child);
     let attempt = context.handle();
     let overflow = CancellationToken::new();
     let (mut out, mut log) = (Vec::new(), Log::new(attempt.clone()));
@@ -73,7 +66,7 @@ pub(super) async fn run(spec: &ExecSpec, context: &ActivityContext, files: &File
                 log.read(stderr)
             );
         };
-        let watch = group.watch(&attempt, spec.timeout, &overflow);
+        let watch = watch(&mut group, &attempt, spec.timeout, &overflow);
         tokio::pin!(io, watch);
         let mut io_done = false;
         let ended = loop {
@@ -103,19 +96,17 @@ pub(super) async fn run(spec: &ExecSpec, context: &ActivityContext, files: &File
     })
 }
 
-fn start(spec: &ExecSpec, context: &ActivityContext, files: &Files) -> io::Result<Child> {
+fn start(spec: &ExecSpec, context: &ActivityContext, files: &Files) -> io::Result<ProcessGroup> {
     let mut command = Command::new(spec.program());
     command
         .args(spec.command.iter().skip(1))
         .current_dir(&spec.directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
+        .stderr(Stdio::piped());
     environment::set(&mut command, context, files);
     command.envs(&spec.environment);
-    command.spawn()
+    ProcessGroup::spawn(&mut command)
 }
 
 /// A command that is not there will not be there next time; a machine out of processes may recover.
@@ -155,94 +146,33 @@ fn not_started(spec: &ExecSpec, error: &io::Error) -> ActivityFailure {
     }
 }
 
-/// The process group of the command. Dropped early, it takes the whole group with it.
-struct Group {
-    child: Child,
-    leader: Option<Pid>,
-    exited: Option<CancellationToken>,
-}
-
-impl Group {
-    fn of(child: Child) -> Self {
-        let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Self {
-            child,
-            leader,
-            exited: watch_exit(leader),
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.leader {
-            // It fails only when nobody is left in the group, which is what is wanted.
-            let _ = kill_process_group(leader, signal);
-        }
-    }
-
-    /// Watches until the leader has ended, stopping it when it has to; then kills what is left, and reaps the leader.
-    async fn watch(
-        &mut self,
-        attempt: &AttemptHandle,
-        limit: Option<Duration>,
-        overflow: &CancellationToken,
-    ) -> io::Result<Ended> {
-        let timed_out = async {
-            match limit {
-                Some(limit) => {
-                    tokio::time::sleep(limit).await;
-                    limit
-                }
-                None => std::future::pending().await,
+/// Watches until the leader has ended, stopping the group when it has to; then kills what is left, and reaps the leader.
+async fn watch(
+    group: &mut ProcessGroup,
+    attempt: &AttemptHandle,
+    limit: Option<Duration>,
+    overflow: &CancellationToken,
+) -> io::Result<Ended> {
+    let timed_out = async {
+        match limit {
+            Some(limit) => {
+                tokio::time::sleep(limit).await;
+                limit
             }
-        };
-        let stopped = tokio::select! {
-            // A command that ended is not stopped, even if a reason to stop it came at the same moment.
-            biased;
-            () = self.ended() => None,
-            () = attempt.cancelled() => Some(Stopped::Cancelled),
-            limit = timed_out => Some(Stopped::TimedOut(limit)),
-            () = overflow.cancelled() => Some(Stopped::OutputTooLarge),
-        };
-        if stopped.is_some() {
-            self.signal(Signal::TERM);
-            let _ = tokio::time::timeout(TERM_GRACE, self.ended()).await;
+            None => std::future::pending().await,
         }
-        self.signal(Signal::KILL);
-        let status = self.child.wait().await?;
-        self.leader = None;
-        Ok(stopped.map_or(Ended::Exited(status), Ended::Stopped))
-    }
-
-    /// Resolves when the leader has ended, without reaping it.
-    async fn ended(&mut self) {
-        match &self.exited {
-            Some(exited) => exited.cancelled().await,
-            None => drop(self.child.wait().await),
-        }
-    }
-}
-
-/// Waits for the end of a child in a thread of its own, and leaves the child to be reaped. A thread is small beside the
-/// process that it waits for, and the system has no other way to wait without reaping that needs no unsafe code.
-/// `None` when there can be no thread.
-fn watch_exit(leader: Option<Pid>) -> Option<CancellationToken> {
-    let leader = leader?;
-    let exited = CancellationToken::new();
-    let signal = exited.clone();
-    let wait = move || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(Errno::INTR) = waitid(WaitId::Pid(leader), options) {}
-        signal.cancel();
     };
-    let thread = std::thread::Builder::new()
-        .name("exec-wait".to_owned())
-        .stack_size(64 * 1024);
-    thread.spawn(wait).ok().map(|_| exited)
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
+    let stopped = tokio::select! {
+        // A command that ended is not stopped, even if a reason to stop it came at the same moment.
+        biased;
+        () = group.ended() => None,
+        () = attempt.cancelled() => Some(Stopped::Cancelled),
+        limit = timed_out => Some(Stopped::TimedOut(limit)),
+        () = overflow.cancelled() => Some(Stopped::OutputTooLarge),
+    };
+    match stopped {
+        None => group.reap().await.map(Ended::Exited),
+        Some(stopped) => group.stop(TERM_GRACE).await.map(|_| Ended::Stopped(stopped)),
     }
 }
 
@@ -317,27 +247,4 @@ impl Log {
             _ => text.trim_end().to_owned(),
         }
     }
-}
-
-pub(super) fn signal_name(status: ExitStatus) -> String {
-    let Some(number) = status.signal() else {
-        return "an unknown signal".to_owned();
-    };
-    let name = match number {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        _ => return format!("signal {number}"),
-    };
-    format!("{name} (signal {number})")
 }

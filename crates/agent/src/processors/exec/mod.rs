@@ -18,6 +18,7 @@ use unisono_model::protocol::{ActivityError, Outcome};
 
 use crate::config::{ConfigError, Field};
 use crate::context::ActivityContext;
+use crate::group::how;
 use crate::processor::{ActivityFailure, ActivityProcessor, ActivityResult, Processed};
 use child::{Ended, Output, Stopped};
 use files::Files;
@@ -141,8 +142,7 @@ impl ActivityProcessor for ExecProcessor {
                     Err(ActivityFailure::fatal("exit-code", message))
                 }
                 None => {
-                    let signal = child::signal_name(status);
-                    let message = self.say(&output, format_args!("was killed by {signal}"));
+                    let message = self.say(&output, format_args!("{}", how(status)));
                     Err(ActivityFailure::fatal("signal", message))
                 }
             },
