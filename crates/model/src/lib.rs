@@ -4,6 +4,7 @@ pub mod api;
 pub mod definition;
 pub mod document;
 mod graph;
+pub mod hosts;
 pub mod ids;
 pub mod key;
 pub mod leases;

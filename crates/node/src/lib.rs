@@ -9,6 +9,7 @@ mod embedded;
 mod error;
 mod feed;
 mod fleets;
+mod host_leases;
 mod hub;
 pub mod inspect;
 mod leadership;
@@ -42,6 +43,7 @@ use unisono_telemetry::trace::Spans;
 
 use api::{AgentReader, AgentWriter, Api, ApiState, Expressions, LinkClosed, Notes, Schemas, serve_agent};
 pub use error::NodeError;
+pub use host_leases::HostLeases;
 use leadership::DirectoryLease;
 use limits::LimitedListener;
 use metrics::Metrics;
@@ -177,6 +179,12 @@ impl Node {
         api::start_and_wait(&self.api, namespace, request, (wait, None, None))
             .await
             .map_err(api::ApiError::into_problem)
+    }
+
+    /// The leases of hosts in a namespace, without going through HTTP.
+    #[must_use]
+    pub fn host_leases(&self, namespace: Name) -> HostLeases {
+        HostLeases::new(Arc::clone(&self.api), namespace)
     }
 
     /// Stops taking work, lets what is under way become durable, writes a checkpoint, and returns.

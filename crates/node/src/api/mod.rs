@@ -6,6 +6,7 @@ mod definitions;
 mod expression;
 mod extract;
 mod history;
+mod hosts;
 mod leases;
 mod lines;
 mod link;
@@ -47,7 +48,7 @@ pub(crate) use link::{AgentReader, AgentWriter, LinkClosed, Notes, serve_agent};
 pub(crate) use problem::ApiError;
 pub(crate) use start::start_and_wait;
 pub(crate) use system::now;
-pub(crate) use values::Schemas;
+pub(crate) use values::{Next, Schemas, ValueWatch};
 
 /// What handlers share.
 pub(crate) type Api = Arc<ApiState>;
@@ -145,6 +146,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/elections/{name}/resign", post(leases::resign))
         .route("/elections/{name}/steal", post(leases::depose))
         .merge(rollouts::namespaced())
+        .route("/hosts", get(hosts::list))
         .route("/agents", get(agents::list))
         .route("/agents/connect", get(agents::connect));
     Router::new()

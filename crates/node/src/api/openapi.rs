@@ -106,6 +106,7 @@ use utoipa::OpenApi;
         super::rollouts::classic::targets_of_group,
         super::rollouts::classic::namespaces,
         super::rollouts::classic::entities,
+        super::hosts::list,
         super::agents::list,
         super::agents::connect,
         super::backup::take,

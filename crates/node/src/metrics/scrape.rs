@@ -14,6 +14,7 @@ use unisono_engine::lease::LeaseCounts;
 use unisono_engine::rollout::RolloutCounts;
 use unisono_engine::value::ValueCounts;
 use unisono_engine::{AgentCounts, Counts, QueueDepth, State};
+use unisono_model::hosts::{MEMBERS, SLOTS};
 use unisono_model::ids::Timestamp;
 use unisono_model::name::Name;
 use unisono_model::rollout::{Health, Phase, RolloutState};
@@ -31,10 +32,12 @@ pub(crate) struct Work {
     values: ValueCounts,
     leases: LeaseCounts,
     rollouts: RolloutCounts,
+    /// Hosts that hold a slot, and hosts in all.
+    hosts: [usize; 2],
 }
 
 impl Work {
-    /// Reads it. Costs as much as there are queues, agents and entities, however many runs are open.
+    /// Reads it. Costs as much as there are queues, agents, entities and hosts, however many runs are open.
     pub(crate) fn read(state: &State) -> Self {
         Self {
             open: state.runs().len(),
@@ -44,8 +47,16 @@ impl Work {
             values: state.value_counts(),
             leases: state.lease_counts(),
             rollouts: state.rollouts().counts(),
+            hosts: [SLOTS, MEMBERS].map(|prefix| below(state, prefix)),
         }
     }
+}
+
+/// The values of all namespaces whose keys begin like this.
+fn below(state: &State, prefix: &str) -> usize {
+    let values = state.values();
+    let of = |namespace: &Name| values.range(namespace, prefix, None).count();
+    values.namespaces().map(of).sum()
 }
 
 /// What everything else shows.
@@ -106,6 +117,13 @@ pub(super) fn work(registry: &mut Registry, work: &Work, now: Timestamp) {
     values(registry, work.values);
     leases(registry, work.leases);
     rollouts(registry, &work.rollouts);
+    let [leading, hosts] = work.hosts.map(|count| count as u64);
+    let roles = [("leader", leading), ("candidate", hosts.saturating_sub(leading))];
+    registry.register(
+        "hosts",
+        "Hosts that lead, and hosts that wait for a slot",
+        by("role", roles),
+    );
 }
 
 fn values(registry: &mut Registry, counts: ValueCounts) {

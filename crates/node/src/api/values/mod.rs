@@ -13,3 +13,4 @@ pub(super) use futures::*;
 pub(crate) use operations::{delete_value, get_value, put_value, transact};
 pub(super) use routes::*;
 pub(crate) use schemas::Schemas;
+pub(crate) use watch::{Next, ValueWatch};
