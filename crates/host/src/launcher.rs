@@ -111,7 +111,7 @@ impl Launcher {
                 });
                 return None;
             }
-            self.life.stage.send_replace(Stage::Candidate { reason });
+            self.waits(reason);
             let next = until.map_or(now + pause, |until| until.min(now + pause));
             tokio::select! {
                 biased;
@@ -125,6 +125,18 @@ impl Launcher {
                 () = self.clock.sleep_until(next) => {}
             }
         }
+    }
+
+    fn waits(&self, reason: String) {
+        let stage = Stage::Candidate { reason };
+        self.life.stage.send_if_modified(|former| {
+            let is_new = *former != stage;
+            if let (true, Stage::Candidate { reason }) = (is_new, &stage) {
+                tracing::info!("waiting for a slot of {}: {reason}", self.service);
+            }
+            *former = stage;
+            is_new
+        });
     }
 
     /// Tries the slots in turn. A call under way is never dropped, since it may give us a slot. Where all are taken, it

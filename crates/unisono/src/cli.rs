@@ -9,8 +9,8 @@ use unisono_model::trace::TraceContext;
 
 use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs, RolloutArgs, ValuesArgs};
 use crate::commands::{
-    act, agent, apply, backup, count, delete, demo, dev, get, history, journal, list, lock, log_level, logs, restore,
-    retention, rollout, server, start, steal, value, watch,
+    act, agent, apply, backup, count, delete, demo, dev, get, history, host, journal, keep, list, lock, log_level,
+    logs, restore, retention, rollout, server, start, steal, value, watch,
 };
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
@@ -104,9 +104,9 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     /// Start an orchestration
     Start(start::StartArgs),
-    /// Show an orchestration, definitions, agents, an entity, what takes room on disk, a lock or an election
+    /// Show an orchestration, definitions, agents, an entity, what takes room on disk, a lock, an election or a host
     Get(get::GetArgs),
-    /// List orchestrations, entities, locks, elections or leases
+    /// List orchestrations, entities, locks, elections, leases or hosts
     List(list::ListArgs),
     /// Count orchestrations
     Count(count::CountArgs),
@@ -124,6 +124,11 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     /// Read, write, watch and await values, and promise them
     Value(value::ValueArgs),
+    /// Run a command wherever this process leads, as often as there are slots
+    Host(host::HostArgs),
+    /// Keep the command of a host
+    #[command(hide = true)]
+    Keep(keep::KeepArgs),
     /// Run a command under a lock
     Lock(lock::LockArgs),
     /// Show or change for how long orchestrations are kept after they have ended
@@ -157,7 +162,7 @@ impl Command {
 
     /// Whether its log tells of normal events, and not only of trouble.
     pub(crate) fn tells_of_normal_events(&self) -> bool {
-        matches!(self, Self::Dev(_) | Self::Server(_) | Self::Agent(_))
+        matches!(self, Self::Dev(_) | Self::Server(_) | Self::Agent(_) | Self::Host(_))
     }
 }
 

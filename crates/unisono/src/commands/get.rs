@@ -9,7 +9,7 @@ pub(crate) use orchestration::reason;
 use unisono_client::{Client, DefinitionFamily};
 use unisono_model::api::AgentView;
 
-use super::{locks, rollout};
+use super::{hosts, locks, rollout};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::{Console, Grid, Tone, ago, now};
@@ -21,7 +21,7 @@ use crate::output::{Console, Grid, Tone, ago, now};
     subcommand_negates_reqs = true,
     override_usage = "unisono get <ID>\n       unisono get definitions | agents | storage\n       \
         unisono get orchestration-definition | activity-definition <TYPE> [--version <N>]\n       \
-        unisono get lock | election | entity <NAME>"
+        unisono get lock | election | entity | host <NAME>"
 )]
 pub(crate) struct GetArgs {
     /// The id of an orchestration
@@ -72,6 +72,11 @@ enum What {
         /// Its name
         name: String,
     },
+    /// A service, and the hosts that run it or would
+    Host {
+        /// Its name
+        service: String,
+    },
     /// An election: who leads, what they proclaimed, and who stands
     Election {
         /// Its name
@@ -97,6 +102,7 @@ pub(crate) async fn run(args: GetArgs, global: &Global) -> Result<(), Failure> {
         (Some(What::Storage), _) => storage::show(&client, console).await,
         (Some(What::Lock { name }), _) => locks::show_lock(&client, &name, console).await,
         (Some(What::Entity { name }), _) => rollout::show_entity(&client, &name, console).await,
+        (Some(What::Host { service }), _) => hosts::show(&client, &service, console).await,
         (Some(What::Election { name }), _) => locks::show_election(&client, &name, console).await,
         (Some(What::Orchestration { id }), _) | (None, Some(id)) => orchestration::show(&client, &id, console).await,
         (None, None) => Err(Failure::usage(

@@ -8,7 +8,7 @@ use unisono_model::api::OrchestrationSummary;
 
 use super::filter::FilterArgs;
 use super::get::labels;
-use super::{locks, rollout};
+use super::{hosts, locks, rollout};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::{Console, Field, Grid, Tone, ago, now, orchestration_tone, span};
@@ -17,7 +17,8 @@ use crate::output::{Console, Field, Grid, Tone, ago, now, orchestration_tone, sp
 #[derive(Args, Clone, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
-    override_usage = "unisono list [OPTIONS]\n       unisono list entities | locks | elections | leases"
+    override_usage = "unisono list [OPTIONS]\n       unisono list entities | locks | elections | leases\n       \
+        unisono list hosts [<SERVICE>]"
 )]
 pub(crate) struct ListArgs {
     #[command(subcommand)]
@@ -46,6 +47,11 @@ enum What {
     Elections,
     /// Leases, what they hold and when they end
     Leases,
+    /// Hosts, what they run and what they wait for
+    Hosts {
+        /// Only those of this service
+        service: Option<String>,
+    },
 }
 
 /// Lists orchestrations.
@@ -59,6 +65,7 @@ pub(crate) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> 
         Some(What::Locks) => return locks::list_locks(&client, console).await,
         Some(What::Elections) => return locks::list_elections(&client, console).await,
         Some(What::Leases) => return locks::list_leases(&client, console).await,
+        Some(What::Hosts { service }) => return hosts::list(&client, service.as_deref(), console).await,
         None => {}
     }
     let wanted = if args.all { usize::MAX } else { args.limit as usize };

@@ -11,8 +11,11 @@ pub(crate) mod dev;
 mod filter;
 pub(crate) mod get;
 pub(crate) mod history;
+pub(crate) mod host;
+mod hosts;
 pub(crate) mod inspect;
 pub(crate) mod journal;
+pub(crate) mod keep;
 pub(crate) mod list;
 pub(crate) mod lock;
 mod locks;
@@ -61,6 +64,8 @@ pub(crate) async fn run(cli: Cli, log: LogLevels) -> Result<(), Failure> {
         Command::Fail(args) => act::fail(args, &global).await,
         Command::Logs(args) => logs::run(args, &global).await,
         Command::Value(args) => value::run(args, &global).await,
+        Command::Host(args) => host::run(args, &global).await,
+        Command::Keep(args) => keep::run(args).await,
         Command::Lock(args) => lock::run(args, &global).await,
         Command::Retention(args) => retention::run(args, &global).await,
         Command::Rollout(args) => rollout::run(args, &global).await,

@@ -3,10 +3,14 @@
 //! Every fenced block with the info string `sh` of a file is run in order in one folder. A block that is one command
 //! which runs until it is stopped is started in the background. Blocks with `sh no-run` are for reading.
 
+use std::fs::File;
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::harness::{PATIENCE, Site, free_port, program, terminate};
 
@@ -41,6 +45,8 @@ struct Reader {
     site: Site,
     port: u16,
     background: Vec<Child>,
+    /// Process groups of the blocks, which may have left something running.
+    groups: Vec<Pid>,
 }
 
 impl Reader {
@@ -51,6 +57,7 @@ impl Reader {
             site,
             port: free_port(),
             background: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -83,15 +90,25 @@ impl Reader {
             } else if block.starts_with("unisono agent") {
                 self.start(&format!("exec {block}"));
             } else {
-                let ran = self.shell(&block).output().unwrap();
-                assert!(
-                    ran.status.success(),
-                    "{place}: {block}\n{}{}",
-                    String::from_utf8_lossy(&ran.stdout),
-                    String::from_utf8_lossy(&ran.stderr)
-                );
+                self.run(&block, &place);
             }
         }
+    }
+
+    fn run(&mut self, block: &str, place: &str) {
+        // Into a file: what the block leaves running would hold a pipe open.
+        let said = self.site.path("said");
+        let file = File::create(&said).unwrap();
+        let mut shell = self.shell(block);
+        shell.stdout(file.try_clone().unwrap()).stderr(file).process_group(0);
+        let mut child = shell.spawn().unwrap();
+        self.groups.push(Pid::from_child(&child));
+        let status = child.wait().unwrap();
+        assert!(
+            status.success(),
+            "{place}: {block}\n{}",
+            String::from_utf8_lossy(&std::fs::read(said).unwrap())
+        );
     }
 
     fn start(&mut self, command: &str) {
@@ -118,6 +135,9 @@ impl Drop for Reader {
     fn drop(&mut self) {
         for child in self.background.iter_mut().rev() {
             terminate(child);
+        }
+        for group in &self.groups {
+            let _ = kill_process_group(*group, Signal::KILL);
         }
     }
 }
@@ -154,6 +174,11 @@ fn the_guide_on_queries_works() {
 #[test]
 fn the_guide_on_values_and_locks_works() {
     Reader::new().read(&guide("values-and-locks.md"));
+}
+
+#[test]
+fn the_guide_on_hosts_works() {
+    Reader::new().read(&guide("hosts.md"));
 }
 
 #[test]

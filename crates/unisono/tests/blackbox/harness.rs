@@ -7,6 +7,7 @@ mod ports;
 mod random;
 mod server;
 mod site;
+mod wall;
 
 pub(crate) use agent::{AgentProcess, AgentSetup};
 pub(crate) use api::{
@@ -17,6 +18,7 @@ pub(crate) use ports::free as free_port;
 pub(crate) use random::Random;
 pub(crate) use server::{Server, ServerSetup, terminate};
 pub(crate) use site::Site;
+pub(crate) use wall::WallClock;
 
 use std::process::{Child, Command};
 use std::time::Duration;

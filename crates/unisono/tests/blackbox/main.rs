@@ -12,6 +12,7 @@ mod disk_full;
 mod examples;
 mod guides;
 mod harness;
+mod hosts;
 mod lifecycle;
 mod looking;
 mod observability;

@@ -20,7 +20,7 @@ use unisono_model::values::{Content, PutRequest, PutResponse};
 
 use crate::harness::{Server, program};
 
-fn json(value: serde_json::Value) -> Content {
+pub(crate) fn json(value: serde_json::Value) -> Content {
     Content::Json(to_raw_value(&value).unwrap())
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use unisono_client::{Client, ClientOptions};
 
-use super::{AgentSetup, PATIENCE, Site, SmallDisk, ports, program, signal};
+use super::{AgentSetup, PATIENCE, Site, SmallDisk, WallClock, ports, program, signal};
 
 /// How a server is run.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ pub(crate) struct ServerSetup {
     checkpoint_bytes: Option<u64>,
     options: Vec<String>,
     disk: Option<Arc<SmallDisk>>,
+    clock: Option<WallClock>,
 }
 
 impl Default for ServerSetup {
@@ -30,6 +31,7 @@ impl Default for ServerSetup {
             checkpoint_bytes: None,
             options: Vec::new(),
             disk: None,
+            clock: None,
         }
     }
 }
@@ -74,6 +76,16 @@ impl ServerSetup {
         let mut server = self.at(site, "disk/data");
         server.restart();
         Some((server, disk))
+    }
+
+    /// The same where the wall clock can be set, for this server and what is started beside it.
+    pub(crate) fn start_with_wall_clock(mut self) -> (Server, WallClock) {
+        let site = Site::new();
+        let clock = WallClock::of(&site);
+        self.clock = Some(clock.clone());
+        let mut server = self.at(site, "data");
+        server.restart();
+        (server, clock)
     }
 
     fn at(self, site: Site, folder: &str) -> Server {
@@ -158,10 +170,14 @@ impl Server {
         self.site.path(&self.folder)
     }
 
-    /// The program under test where it sees the data directory.
+    /// The program under test where it sees the data directory, and the server's clock.
     pub(crate) fn program(&self) -> Command {
         let disk = self.setup.disk.as_ref();
-        disk.map_or_else(program, |disk| disk.program())
+        let mut program = disk.map_or_else(program, |disk| disk.program());
+        if let Some(clock) = &self.setup.clock {
+            clock.rule(&mut program);
+        }
+        program
     }
 
     /// A client of the default namespace.
@@ -236,6 +252,16 @@ impl Server {
             let _ = child.kill();
             child.wait().unwrap();
         }
+    }
+
+    /// `SIGSTOP`: it is there, and does nothing.
+    pub(crate) fn pause(&self) {
+        signal(self.child.as_ref().unwrap(), Signal::STOP);
+    }
+
+    /// `SIGCONT`.
+    pub(crate) fn resume(&self) {
+        signal(self.child.as_ref().unwrap(), Signal::CONT);
     }
 
     /// `SIGTERM`, and waits for the end.
