@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use unisono_model::ids::{AttemptToken, Timestamp};
 use unisono_model::protocol::{AttemptResult, ContextPatch, LogLine};
 
+use crate::asks::Asked;
+
 /// Bytes of log that one attempt may send; what comes after is left out and said to be.
 pub const MAX_LOG_BYTES: usize = 1024 * 1024;
 /// Bytes of one log message; longer texts are sent in pieces.
@@ -27,6 +29,10 @@ pub(crate) enum AttemptEvent {
     Note(AttemptToken),
     /// A context change to make durable while the attempt goes on.
     Save(AttemptToken, ContextPatch, oneshot::Sender<Result<(), SaveError>>),
+    /// A question about values, with a number of its own.
+    Ask(u64, Box<Asked>),
+    /// Nobody waits for its answer any more.
+    StopAsking(u64),
 }
 
 /// Why context changes were not saved. They stay in the context and travel again with the next save or the result.

@@ -14,6 +14,7 @@ use unisono_model::trace::TraceContext;
 
 use crate::attempt::{AttemptEvent, AttemptHandle, SaveError};
 use crate::processor::ActivityFailure;
+use crate::values::Values;
 
 /// How long [`ActivityContext::save_context`] waits for the server, which may be away for a while.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -296,6 +297,12 @@ impl ActivityContext {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.attempt.is_cancelled()
+    }
+
+    /// The values and futures of the namespace, over the agent's connection. Other tasks can have it.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        Values::new(self.attempt.clone())
     }
 
     /// The part of the attempt that other tasks can have: signs of life, log, cancellation.

@@ -14,6 +14,7 @@ use unisono_model::protocol::{
     Welcome,
 };
 
+use crate::asks::Asks;
 use crate::attempt::{AttemptEvent, AttemptHandle, SaveError};
 use crate::executor::{self, CANCEL_GRACE};
 use crate::processor::DynProcessor;
@@ -54,6 +55,7 @@ pub(crate) struct Holdings {
     /// Tasks of attempts, those included that were cancelled and have not ended yet.
     running: usize,
     outbox: Vec<AgentMessage>,
+    pub(crate) asks: Asks,
     connected: bool,
     message_limit: usize,
     drain_limit: Duration,
@@ -82,6 +84,7 @@ impl Holdings {
             queue: VecDeque::new(),
             running: 0,
             outbox: Vec::new(),
+            asks: Asks::default(),
             connected: false,
             message_limit: usize::MAX,
             drain_limit,
@@ -118,6 +121,11 @@ impl Holdings {
         self.outbox.push(message);
     }
 
+    /// What a new connection says anew, or does not have to say.
+    pub(crate) fn say_if_connected(&mut self, message: Option<AgentMessage>) {
+        self.outbox.extend(message.filter(|_| self.connected));
+    }
+
     pub(crate) fn has_to_say(&self) -> bool {
         !self.outbox.is_empty()
     }
@@ -130,6 +138,8 @@ impl Holdings {
     pub(crate) fn resume(&mut self, welcome: &Welcome, limit: usize) {
         self.connected = true;
         self.message_limit = limit.saturating_sub(2);
+        let asks = self.asks.resume(welcome.max_asks, self.message_limit);
+        self.outbox.extend(asks);
         for &token in &welcome.drop {
             self.cancel(token, "the server gave the attempt up while the connection was gone");
         }
@@ -149,6 +159,7 @@ impl Holdings {
     /// The connection is gone. Only log text is kept to be said later; the rest is said anew after the next welcome.
     pub(crate) fn disconnected(&mut self) {
         self.connected = false;
+        self.asks.disconnected(&self.outbox);
         self.outbox.retain(|message| matches!(message, AgentMessage::Log(_)));
         self.outbox.truncate(MAX_LOGS_WHILE_AWAY);
     }
@@ -286,6 +297,14 @@ impl Holdings {
                 }
             }
             AttemptEvent::Save(token, patch, answer) => self.save(token, patch, answer),
+            AttemptEvent::Ask(id, asked) => {
+                let message = self.asks.begin(id, *asked, self.message_limit);
+                self.say_if_connected(message);
+            }
+            AttemptEvent::StopAsking(id) => {
+                let message = self.asks.stop(id);
+                self.say_if_connected(message);
+            }
         }
     }
 

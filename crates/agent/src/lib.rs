@@ -23,6 +23,7 @@
 //! in a task of its own that only sends events.
 
 mod agent;
+mod asks;
 mod attempt;
 mod builder;
 mod callbacks;
@@ -38,9 +39,11 @@ mod secrets;
 mod services;
 mod session;
 mod trace;
+mod values;
 mod websocket;
 
 pub use agent::{Agent, AgentError};
+pub use asks::AskError;
 pub use attempt::{AttemptHandle, MAX_LOG_BYTES, SaveError};
 pub use builder::{AgentBuilder, BuildError};
 pub use callbacks::{CallbackError, CallbackRequest, CallbackResponse, CallbackRouter};
@@ -51,9 +54,11 @@ pub use link::{Link, NodeEnd};
 pub use processor::{ActivityFailure, ActivityProcessor, ActivityResult, OrFail, Processed};
 pub use secrets::{DirectorySecrets, EnvironmentSecrets, Secret, SecretError, SecretsClient};
 pub use services::{HttpClient, MissingService, Services};
+pub use unisono_client::{Swap, ValueWatchEvent, WatchScope};
 pub use unisono_model::protocol::ActivityError;
 pub use unisono_model::trace::TraceContext;
 pub use unisono_telemetry::trace::Spans;
+pub use values::{ValueWatch, Values};
 
 /// Any error that a processor's maker can fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

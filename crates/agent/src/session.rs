@@ -225,6 +225,11 @@ fn take(holdings: &mut Holdings, batch: Vec<ServerMessage>) -> Option<SessionEnd
             ServerMessage::Accepted(accepted) => holdings.accepted(accepted.token),
             ServerMessage::ContextAccepted(accepted) => holdings.context_accepted(accepted.token),
             ServerMessage::Refused(refused) => holdings.refused(refused),
+            ServerMessage::Answer(answer) => holdings.asks.answer(&answer),
+            ServerMessage::Change(change) => {
+                let message = holdings.asks.change(&change);
+                holdings.say_if_connected(message);
+            }
             ServerMessage::Heartbeat(_) => {}
             ServerMessage::Welcome(_) => return Some(SessionEnd::Lost("a second `welcome` came".to_owned())),
             ServerMessage::Reconnect(again) => {

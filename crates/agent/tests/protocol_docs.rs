@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use schemars::{Schema, schema_for};
 use serde_json::Value;
 use unisono_model::protocol::{
-    Accepted, ActivityTask, AgentMessage, AttemptResult, CancelAttempt, ContextUpdate, Credits, Goodbye, Heartbeat,
-    Hello, LogLine, ProtocolError, Reconnect, Refused, ServerMessage, Welcome,
+    Accepted, ActivityTask, AgentMessage, Answer, Ask, AttemptResult, CancelAttempt, ContextUpdate, Credits, Goodbye,
+    Heartbeat, Hello, LogLine, ProtocolError, Reconnect, Refused, ServerMessage, StopAsking, WatchChange, Welcome,
 };
 
 fn docs() -> PathBuf {
@@ -80,6 +80,8 @@ fn schemas() -> Vec<(String, Schema)> {
         ("context", schema_for!(ContextUpdate)),
         ("heartbeat", schema_for!(Heartbeat)),
         ("log", schema_for!(LogLine)),
+        ("ask", schema_for!(Ask)),
+        ("stop", schema_for!(StopAsking)),
         ("goodbye", schema_for!(Goodbye)),
     ];
     let server = [
@@ -90,6 +92,8 @@ fn schemas() -> Vec<(String, Schema)> {
         ("accepted", schema_for!(Accepted)),
         ("contextAccepted", schema_for!(Accepted)),
         ("refused", schema_for!(Refused)),
+        ("answer", schema_for!(Answer)),
+        ("change", schema_for!(WatchChange)),
         ("heartbeat", schema_for!(Heartbeat)),
         ("reconnect", schema_for!(Reconnect)),
         ("error", schema_for!(ProtocolError)),

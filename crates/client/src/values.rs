@@ -347,12 +347,9 @@ impl ClientError {
     /// What the first key of a failed condition is really like.
     #[must_use]
     pub fn failed_condition(&self) -> Option<FailedCondition> {
-        let Self::Problem(problem) = self else { return None };
-        if problem.code != "condition-failed" {
-            return None;
+        match self {
+            Self::Problem(problem) => problem.failed_condition(),
+            _ => None,
         }
-        let failed = problem.data.as_ref()?.get("failed")?.get(0)?;
-        // Written as text once more: raw JSON can only be read from text.
-        serde_json::from_str(&failed.to_string()).ok()
     }
 }

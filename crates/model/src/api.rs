@@ -16,7 +16,7 @@ pub use crate::states::{ActivityState, OrchestrationState, UnknownState, WaitRea
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// An error answer, RFC 9457 `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// Stable and for programs, such as `orchestration-not-found`.

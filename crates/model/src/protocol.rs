@@ -4,12 +4,15 @@
 //! name says what it is: `[{"result": {…}}, {"heartbeat": {}}]`. `docs/protocol.md` tells the story
 //! in order; `docs/protocol/*.schema.json` are generated from these types.
 
+mod asks;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use self::asks::{Answer, Answered, Ask, Question, StopAsking, WatchChange};
 use crate::ids::{AttemptToken, Timestamp};
 use crate::name::Name;
 
@@ -32,6 +35,10 @@ pub enum AgentMessage {
     Heartbeat(Heartbeat),
     /// Output of an attempt for people to read.
     Log(LogLine),
+    /// A question about values: read, write, promise, await or watch them.
+    Ask(Ask),
+    /// Nobody wants to know any more what was asked.
+    Stop(StopAsking),
     /// The agent leaves for good: attempts it still holds go to others at once.
     Goodbye(Goodbye),
 }
@@ -53,6 +60,10 @@ pub enum ServerMessage {
     ContextAccepted(Accepted),
     /// The result or context change was refused and changed nothing.
     Refused(Refused),
+    /// The answer to an `ask`.
+    Answer(Answer),
+    /// What a watch of values tells.
+    Change(WatchChange),
     /// A sign of life of the node.
     Heartbeat(Heartbeat),
     /// Connect again: the node is about to leave.
@@ -238,6 +249,9 @@ pub struct Welcome {
     pub grace_ms: u64,
     /// The largest frame that the node accepts, in bytes.
     pub max_frame_bytes: u64,
+    /// How many asks of the connection may be open at the same time; 0 when the node takes none.
+    #[serde(default)]
+    pub max_asks: u32,
     /// Of the attempts named in `holding`: those that are still the agent's.
     pub keep: Vec<AttemptToken>,
     /// Of the attempts named in `holding`: those to stop and forget.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::api::JsonText;
+use crate::api::{JsonText, Problem};
 use crate::ids::{Revision, Timestamp};
 use crate::key::Key;
 use crate::name::Name;
@@ -267,6 +267,20 @@ pub struct ValueView {
 }
 
 impl ValueView {
+    /// The content as a type of yours.
+    ///
+    /// # Errors
+    /// It is not JSON, is withheld, or does not fit the type.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        match &self.value {
+            Some(JsonText(json)) => serde_json::from_str(json.get()),
+            None => Err(serde::de::Error::custom(format!(
+                "\"{}\" holds no JSON that is shown",
+                self.key
+            ))),
+        }
+    }
+
     /// The content, unless it is withheld.
     #[must_use]
     pub fn content(&self) -> Option<Content> {
@@ -279,7 +293,7 @@ impl ValueView {
 }
 
 /// One page of values, as of one revision.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ValuePage {
     /// The values, by key. What is sensitive comes without its content.
@@ -382,6 +396,19 @@ pub struct FailedCondition {
     /// Its value, or nothing when it has none. What is sensitive comes without its content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<Box<ValueView>>,
+}
+
+impl Problem {
+    /// What the first key of a failed condition is really like.
+    #[must_use]
+    pub fn failed_condition(&self) -> Option<FailedCondition> {
+        if self.code != "condition-failed" {
+            return None;
+        }
+        let failed = self.data.as_ref()?.get("failed")?.get(0)?;
+        // Written as text once more: raw JSON can only be read from text.
+        serde_json::from_str(&failed.to_string()).ok()
+    }
 }
 
 /// What happened to a key.

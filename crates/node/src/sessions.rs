@@ -5,6 +5,7 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use unisono_engine::agent::SessionId;
 use unisono_engine::orchestration::Task;
@@ -15,6 +16,12 @@ pub(crate) enum Outgoing {
     Message(ServerMessage),
     /// An attempt, not yet put together.
     Task(Box<Task>),
+    /// An answer or a change that some room was made for, which is free again when it is written.
+    Sized {
+        message: ServerMessage,
+        bytes: usize,
+        room: OwnedSemaphorePermit,
+    },
     /// Say this and close.
     Close(ServerMessage),
 }

@@ -39,6 +39,7 @@ pub fn welcome(heartbeat_ms: u64, keep: Vec<AttemptToken>, drop: Vec<AttemptToke
         heartbeat_ms,
         grace_ms: 1000,
         max_frame_bytes,
+        max_asks: 8,
         keep,
         drop,
     })

@@ -1,5 +1,6 @@
 //! Values, futures, leases, locks and elections of a running server.
 
+mod agents;
 mod crashes;
 mod futures;
 mod linearizable;

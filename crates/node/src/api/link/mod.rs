@@ -3,6 +3,7 @@
 //! The reader turns messages into commands; the writer puts everything that waits for the agent
 //! into one frame. Both end with the connection, and the partition is told.
 
+mod asks;
 mod hello;
 mod outgoing;
 mod report;
@@ -28,6 +29,7 @@ use unisono_model::protocol::{
     ServerMessage, Welcome,
 };
 
+use self::asks::{Asks, MAX_ASKS};
 use self::hello::greet;
 use self::outgoing::{Tasks, write_frames};
 use self::report::{report, truncate};
@@ -102,9 +104,19 @@ impl Notes {
 struct Held {
     plan: Arc<Plan>,
     run: RunKey,
+    orchestration: Name,
     activity: u32,
     attempt: u32,
     logged: usize,
+}
+
+impl Held {
+    /// The activity, for people: its orchestration and its own name.
+    fn name(&self) -> String {
+        let activity = self.plan.activities.get(self.activity as usize);
+        let activity = activity.map_or("?", |activity| activity.id.as_str());
+        format!("{}/{activity}", self.orchestration)
+    }
 }
 
 type Attempts = Arc<Mutex<FxHashMap<AttemptToken, Held>>>;
@@ -131,10 +143,17 @@ pub(crate) async fn serve_agent(api: Api, namespace: Name, mut reader: impl Agen
         return;
     }
     let (session, sender, receiver) = api.sessions.open();
+    let attempts = Attempts::default();
     let link = Link {
+        asks: Asks::new(
+            api.clone(),
+            (namespace.clone(), hello.agent.clone()),
+            sender.clone(),
+            Arc::clone(&attempts),
+        ),
         api: api.clone(),
         sender,
-        attempts: Attempts::default(),
+        attempts,
         session,
     };
     let (name, incarnation) = (hello.agent.clone(), hello.incarnation.clone());
@@ -165,6 +184,7 @@ struct Link {
     session: SessionId,
     sender: SessionSender,
     attempts: Attempts,
+    asks: Asks,
 }
 
 impl Link {
@@ -181,6 +201,7 @@ impl Link {
                     heartbeat_ms,
                     grace_ms,
                     max_frame_bytes: MAX_FRAME_BYTES as u64,
+                    max_asks: MAX_ASKS,
                     keep,
                     drop,
                 })));
@@ -217,6 +238,7 @@ impl Link {
                     let held = Held {
                         plan: run.definition.plan().cloned()?,
                         run: run.key,
+                        orchestration: run.id.clone(),
                         activity,
                         attempt: run.activity(activity)?.attempts,
                         logged: 0,
@@ -341,6 +363,12 @@ impl Link {
                 }
                 AgentMessage::Heartbeat(heartbeat) => self.note(heartbeat),
                 AgentMessage::Log(line) => self.log(line).await,
+                AgentMessage::Ask(ask) => {
+                    if let Err(reason) = self.asks.begin(ask) {
+                        end = Some(End::Misspoken(reason));
+                    }
+                }
+                AgentMessage::Stop(stop) => self.asks.stop(stop.id),
                 AgentMessage::Goodbye(said) => {
                     let reason = said.reason.unwrap_or_else(|| "its agent said goodbye".to_owned());
                     end = Some(End::Leaves(reason));

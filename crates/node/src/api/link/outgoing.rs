@@ -43,6 +43,7 @@ impl Tasks {
                 let held = Held {
                     plan: Arc::clone(task.plan()?),
                     run: task.run,
+                    orchestration: task.orchestration_id.clone(),
                     activity: task.activity,
                     attempt: task.attempt,
                     logged: 0,
@@ -94,6 +95,7 @@ async fn write_all(
     writer: &mut impl AgentWriter,
 ) -> bool {
     let mut bytes = 0;
+    let mut rooms = Vec::new();
     let mut last = false;
     for outgoing in waiting.drain(..) {
         match outgoing {
@@ -111,6 +113,15 @@ async fn write_all(
                     frame.push(message);
                 }
             }
+            Outgoing::Sized {
+                message,
+                bytes: more,
+                room,
+            } => {
+                bytes += more;
+                rooms.push(room);
+                frame.push(message);
+            }
             Outgoing::Close(message) => {
                 frame.push(message);
                 last = true;
@@ -122,6 +133,7 @@ async fn write_all(
             if !write(tasks, writer, std::mem::take(&mut frame)).await {
                 return false;
             }
+            rooms.clear();
         }
     }
     (frame.is_empty() || write(tasks, writer, frame).await) && !last

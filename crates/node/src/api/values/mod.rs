@@ -10,7 +10,7 @@ mod watch;
 
 pub(crate) use awaits::await_value;
 pub(super) use futures::*;
-pub(crate) use operations::{delete_value, get_value, put_value, transact};
+pub(crate) use operations::{delete_value, get_value, list_values, put_value, transact};
 pub(super) use routes::*;
 pub(crate) use schemas::Schemas;
 pub(crate) use watch::{Next, ValueWatch};

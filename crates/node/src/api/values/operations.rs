@@ -9,13 +9,17 @@ use unisono_model::ids::Revision;
 use unisono_model::key::Key;
 use unisono_model::name::Name;
 use unisono_model::values::{
-    DeleteResponse, OperationResult, PutRequest, PutResponse, TransactionRequest, TransactionResponse, ValueView,
+    DeleteResponse, OperationResult, PutRequest, PutResponse, TransactionRequest, TransactionResponse, ValuePage,
+    ValueView,
 };
 
-use super::asked;
+use super::{ListParams, asked};
 use crate::api::Api;
-use crate::api::definitions::MOST_TRIES;
+use crate::api::definitions::{DEFAULT_LIMIT, MOST_LIMIT, MOST_TRIES};
 use crate::api::problem::{Answer, ApiError};
+
+/// Bytes of the contents of one page.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The value of a key, its content included.
 pub(crate) async fn get_value(api: &Api, namespace: Name, key: Key) -> Answer<ValueView> {
@@ -32,6 +36,45 @@ pub(super) fn not_found(key: &Key) -> ApiError {
     ApiError::not_found("value-not-found", format!("\"{key}\" has no value"))
         .field("key")
         .help("`unisono value list` shows what there is; `unisono value await` waits until there is one")
+}
+
+/// Values by key.
+pub(crate) async fn list_values(api: &Api, namespace: Name, params: ListParams) -> Answer<ValuePage> {
+    let ListParams { prefix, keys_only, .. } = params;
+    asked::prefix(&prefix)?;
+    let limit = params.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST_LIMIT);
+    let page_token = params
+        .page_token
+        .map(|token| asked::key("pageToken", &token))
+        .transpose()?;
+    let read = move |state: &unisono_engine::State| {
+        let after = page_token.as_deref();
+        let mut bytes = 0;
+        let values = state.values().range(&namespace, &prefix, after).take(limit + 1);
+        let taken = values.take_while(|value| {
+            let fits = bytes < PAGE_BYTES;
+            bytes += if keys_only { 0 } else { value.bytes() };
+            fits
+        });
+        let mut shown: Vec<Shown> = taken.map(|value| value.shown(state.marks())).collect();
+        let mut rest = state.values().range(&namespace, &prefix, after).skip(shown.len());
+        let more = shown.len() > limit || rest.next().is_some();
+        shown.truncate(limit);
+        (shown, more, state.revision)
+    };
+    let (shown, more, revision) = api.partition.query(read).await?;
+    let mut items: Vec<ValueView> = shown.iter().filter_map(Shown::public_view).collect();
+    if keys_only {
+        for item in &mut items {
+            (item.value, item.base64) = (None, None);
+        }
+    }
+    let last = items.last().filter(|_| more);
+    Ok(ValuePage {
+        next_page_token: last.map(|last| last.key.to_string()),
+        items,
+        revision,
+    })
 }
 
 /// Writes a value.

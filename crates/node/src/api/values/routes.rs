@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
-use unisono_engine::value::Shown;
 use unisono_model::ids::Revision;
 use unisono_model::key::Key;
 use unisono_model::name::Name;
@@ -20,15 +19,11 @@ use unisono_model::values::{
 };
 
 use super::watch::{Next, ValueWatch};
-use super::{asked, await_value, delete_value, get_value, put_value};
+use super::{asked, await_value, delete_value, get_value, list_values, put_value};
 use crate::api::Api;
-use crate::api::definitions::{DEFAULT_LIMIT, MOST_LIMIT};
 use crate::api::extract::{Actor, Body, Params, name};
 use crate::api::problem::{Answer, ApiError};
 use crate::feed::Scope;
-
-/// Bytes of the contents of one page.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The namespace and the key of a path.
 pub(in crate::api) fn address(namespace: &str, key: &str) -> Answer<(Name, Key)> {
@@ -82,16 +77,16 @@ fn etag(revision: Revision) -> String {
     format!("\"{revision}\"")
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::api) struct ListParams {
     #[serde(default)]
-    prefix: String,
-    limit: Option<usize>,
-    page_token: Option<String>,
+    pub(in crate::api) prefix: String,
+    pub(in crate::api) limit: Option<usize>,
+    pub(in crate::api) page_token: Option<String>,
     #[serde(default)]
-    keys_only: bool,
-    after: Option<Revision>,
+    pub(in crate::api) keys_only: bool,
+    pub(in crate::api) after: Option<Revision>,
 }
 
 /// List values by key, or watch them (`Accept: text/event-stream`).
@@ -109,45 +104,12 @@ pub(in crate::api) async fn list(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let namespace = name("namespace", &namespace)?;
-    asked::prefix(&params.prefix)?;
     if wants_events(&headers) {
+        asked::prefix(&params.prefix)?;
         let scope = Scope::Prefix(params.prefix);
         return watch(api, namespace, scope, after(&headers, params.after)?).await;
     }
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST_LIMIT);
-    let page_token = params
-        .page_token
-        .map(|token| asked::key("pageToken", &token))
-        .transpose()?;
-    let (prefix, keys_only) = (params.prefix, params.keys_only);
-    let read = move |state: &unisono_engine::State| {
-        let after = page_token.as_deref();
-        let mut bytes = 0;
-        let values = state.values().range(&namespace, &prefix, after).take(limit + 1);
-        let taken = values.take_while(|value| {
-            let fits = bytes < PAGE_BYTES;
-            bytes += if keys_only { 0 } else { value.bytes() };
-            fits
-        });
-        let mut shown: Vec<Shown> = taken.map(|value| value.shown(state.marks())).collect();
-        let mut rest = state.values().range(&namespace, &prefix, after).skip(shown.len());
-        let more = shown.len() > limit || rest.next().is_some();
-        shown.truncate(limit);
-        (shown, more, state.revision)
-    };
-    let (shown, more, revision) = api.partition.query(read).await?;
-    let mut items: Vec<ValueView> = shown.iter().filter_map(Shown::public_view).collect();
-    if keys_only {
-        for item in &mut items {
-            (item.value, item.base64) = (None, None);
-        }
-    }
-    let last = items.last().filter(|_| more);
-    let page = ValuePage {
-        next_page_token: last.map(|last| last.key.to_string()),
-        items,
-        revision,
-    };
+    let page = list_values(&api, namespace, params).await?;
     Ok(Json(page).into_response())
 }
 

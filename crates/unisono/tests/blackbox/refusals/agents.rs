@@ -181,7 +181,7 @@ async fn who_does_not_say_hello_properly_is_told_why_and_shut_out() {
     what is no token
       {"error":{"code":"bad-message","message":"a frame is a JSON array of messages as docs/protocol.md describes them: not an attempt token: expected two hexadecimal numbers joined by '-', as in 1f3a-0123456789abcdef at line 1 column 84"}}
     an unknown message
-      {"error":{"code":"bad-message","message":"a frame is a JSON array of messages as docs/protocol.md describes them: unknown variant `hallo`, expected one of `hello`, `credits`, `result`, `context`, `heartbeat`, `log`, `goodbye` at line 1 column 9"}}
+      {"error":{"code":"bad-message","message":"a frame is a JSON array of messages as docs/protocol.md describes them: unknown variant `hallo`, expected one of `hello`, `credits`, `result`, `context`, `heartbeat`, `log`, `ask`, `stop`, `goodbye` at line 1 column 9"}}
     no array
       {"error":{"code":"bad-message","message":"a frame is a JSON array of messages as docs/protocol.md describes them: invalid type: map, expected a sequence at line 1 column 0"}}
     no JSON
@@ -226,7 +226,7 @@ async fn who_misspeaks_later_is_told_why_and_disconnected() {
     hello again
       {"error":{"code":"bad-message","message":"hello came a second time; it is said once, at the beginning of a connection"}}
     an unknown message
-      {"error":{"code":"bad-message","message":"a frame is a JSON array of messages as docs/protocol.md describes them: unknown variant `shout`, expected one of `hello`, `credits`, `result`, `context`, `heartbeat`, `log`, `goodbye` at line 1 column 9"}}
+      {"error":{"code":"bad-message","message":"a frame is a JSON array of messages as docs/protocol.md describes them: unknown variant `shout`, expected one of `hello`, `credits`, `result`, `context`, `heartbeat`, `log`, `ask`, `stop`, `goodbye` at line 1 column 9"}}
     an unknown member
       {"error":{"code":"bad-message","message":"a frame is a JSON array of messages as docs/protocol.md describes them: unknown field `colour`, expected `concurrency` at line 1 column 21"}}
     an unknown outcome
