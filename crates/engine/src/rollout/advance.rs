@@ -148,9 +148,11 @@ pub(crate) fn next_due(fleet: &Fleet, around: &Around, at: Timestamp) -> Option<
                 .map(|it| Timestamp(it.due)),
         );
         if rollout.is_forward() && !rollout.overriding {
-            let moves = rollout.stage != Stage::Planned;
-            let measured = calls::next_due(fleet, rollout).filter(|_| moves);
-            due.extend(measured.map(|time| head.instant(time)));
+            let asked = match rollout.stage {
+                Stage::Planned => calls::external_due(rollout).filter(|_| unready(fleet, rollout).is_none()),
+                _ => calls::next_due(fleet, rollout),
+            };
+            due.extend(asked.map(|time| head.instant(time)));
             let thaws = around
                 .freezes
                 .iter()
@@ -480,20 +482,26 @@ fn through(fleet: &Fleet, gates: &[(Gate, u16)], at: Timestamp) -> GateStep {
     GateStep::Open
 }
 
+/// Why nobody outside is asked yet whether a rollout may begin.
+fn unready(fleet: &Fleet, rollout: &Rollout) -> Option<Held> {
+    if fleet.tally.all.members() == 0 {
+        let detail = "no target is known that it could move";
+        return Some((ReasonCode::NoTargets, detail.to_owned()));
+    }
+    let waits = rollout.plan.policy.start == StartMode::Manual && !rollout.started && !rollout.overriding;
+    waits.then(|| (ReasonCode::NotStarted, "it waits for someone to start it".to_owned()))
+}
+
 /// A rollout that has not begun.
 fn begin(fleet: &Fleet, around: &Around, at: Timestamp) -> Option<E> {
     let rollout = fleet.head.open()?;
-    let policy = &rollout.plan.policy;
-    let wanted = if fleet.tally.all.members() == 0 {
-        Some((
-            ReasonCode::NoTargets,
-            "no target is known that it could move".to_owned(),
-        ))
-    } else if policy.start == StartMode::Manual && !rollout.started && !rollout.overriding {
-        Some((ReasonCode::NotStarted, "it waits for someone to start it".to_owned()))
-    } else {
-        hold(fleet, around, at)
-    };
+    let unready = unready(fleet, rollout);
+    if unready.is_none()
+        && let Some(event) = calls::external(fleet, rollout, at)
+    {
+        return Some(event);
+    }
+    let wanted = unready.or_else(|| hold(fleet, around, at));
     if wanted.is_some() {
         return held(fleet, wanted, at);
     }

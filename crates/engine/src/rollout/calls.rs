@@ -135,13 +135,15 @@ pub(crate) fn next_due(fleet: &Fleet, rollout: &Rollout) -> Option<i64> {
     measurements.chain(external_due(rollout)).min()
 }
 
-fn external_due(rollout: &Rollout) -> Option<i64> {
+/// When the external monitor is asked next, in listening time; `None` while it is.
+pub(crate) fn external_due(rollout: &Rollout) -> Option<i64> {
     rollout.plan.policy.controllers.external_monitoring.as_ref()?;
     let open = open_call(rollout, CallKind::ExternalMonitoring, "").is_some();
     (!open && !rollout.overriding).then_some(rollout.external.next)
 }
 
-fn external(fleet: &Fleet, rollout: &Rollout, at: Timestamp) -> Option<E> {
+/// The external monitor is asked, if it is time to.
+pub(crate) fn external(fleet: &Fleet, rollout: &Rollout, at: Timestamp) -> Option<E> {
     if external_due(rollout)? > fleet.head.time(at) {
         return None;
     }

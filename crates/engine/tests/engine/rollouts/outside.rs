@@ -346,3 +346,25 @@ fn nobody_is_resumed_who_is_not_subscribed() {
         "{rejection}"
     );
 }
+
+#[test]
+fn an_external_monitor_is_asked_before_anything_moves_and_again_after_a_no() {
+    let mut world = World::with(
+        2,
+        r#"{"controllers": {"externalMonitoring": {"url": "http://e/"}, "externalMonitoringIntervalSeconds": 5}}"#,
+    );
+    world.set_version("v2").unwrap();
+    let call = world.calls().remove(0);
+    assert_eq!(
+        (call.kind, world.state()),
+        (CallKind::ExternalMonitoring, RolloutState::Planned)
+    );
+    let message = "the error budget is spent".to_owned();
+    world.answer(call.id, Answer::Refuse { message }).unwrap();
+    let says = the_reason(&world, ReasonCode::MonitorUnwell).message;
+    assert!(says.contains("the error budget is spent"), "{says}");
+    world.pass(5);
+    let again = world.calls().remove(0);
+    world.answer(again.id, Answer::Go).unwrap();
+    assert_eq!(world.state(), RolloutState::Running);
+}
