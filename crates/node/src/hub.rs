@@ -15,6 +15,7 @@ use unisono_model::name::Name;
 
 use crate::feed::Feed;
 use crate::fleets::Fleets;
+use crate::outside::Noted;
 use crate::partition::RunEvent;
 use crate::waits::Waits;
 
@@ -39,6 +40,8 @@ pub(crate) struct Hub {
     pub(crate) waits: Waits,
     /// Who watches an entity.
     pub(crate) fleets: Arc<Fleets>,
+    /// Entities that may have something to ask or to tell.
+    pub(crate) outside: Noted,
 }
 
 type Waiters = FxHashMap<(Name, Name), Vec<oneshot::Sender<OrchestrationState>>>;

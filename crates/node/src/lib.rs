@@ -15,6 +15,7 @@ pub mod inspect;
 mod leadership;
 mod limits;
 mod metrics;
+mod outside;
 mod partition;
 pub mod replay;
 mod retention;
@@ -47,6 +48,7 @@ pub use host_leases::HostLeases;
 use leadership::DirectoryLease;
 use limits::LimitedListener;
 use metrics::Metrics;
+pub use outside::{SecretError, ServerSecrets};
 use space::Space;
 use trace::Traces;
 
@@ -67,6 +69,8 @@ pub struct NodeOptions {
     pub disk_reserve: Option<u64>,
     /// How often it is looked for orchestrations that ended long enough ago to be deleted.
     pub retention_interval: Duration,
+    /// Where keys come from that sign what is sent to hooks, controllers and subscribers of rollouts, and tokens.
+    pub secrets: Arc<dyn ServerSecrets>,
     /// Where spans of traced runs go.
     pub spans: Spans,
     /// The fraction of starts without a trace of the caller's that begin one, from 0 to 1; one in a hundred when it is
@@ -88,6 +92,7 @@ impl NodeOptions {
             checkpoint_bytes: 32 * 1024 * 1024,
             disk_reserve: None,
             retention_interval: Duration::from_secs(60),
+            secrets: Arc::new(outside::NoSecrets),
             spans: Spans::default(),
             trace_sample: None,
             log: None,
@@ -234,6 +239,7 @@ impl Server {
         let address = listener.local_addr().map_err(cannot_listen)?;
         let api = recover(&options).await?;
         tokio::spawn(retention::run(Arc::clone(&api), options.retention_interval));
+        tokio::spawn(outside::run(Arc::clone(&api)));
         let stopping = api.stopping.clone();
         let router = api::router(api.clone());
         let listener = LimitedListener::new(listener);
@@ -279,6 +285,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
     let directory = options.data_directory.clone();
     let settings = (options.settings, options.checkpoint_bytes);
     let space = Space::new(&directory, options.disk_reserve);
+    let caller = outside::Caller::new(Arc::clone(&options.secrets)).map_err(NodeError::Partition)?;
     let partition = tokio::task::spawn_blocking(move || partition::start(directory, settings, shared, space))
         .await
         .map_err(|error| NodeError::Partition(format!("recovery failed: {error}")))??;
@@ -291,6 +298,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
         log: options.log.clone(),
         notes: Notes::default(),
         schemas: Schemas::default(),
+        caller,
         expressions: Expressions::default(),
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.settings.agent_grace_ms,

@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod logging;
 mod output;
+mod secrets;
 mod signals;
 
 use std::process::ExitCode;

@@ -39,6 +39,7 @@ use unisono_telemetry::logs::LogLevels;
 
 use crate::hub::Hub;
 use crate::metrics::{Metrics, count_request};
+use crate::outside::{Caller, refuse_own};
 use crate::partition::Partition;
 use crate::sessions::Sessions;
 use crate::trace::Traces;
@@ -63,6 +64,8 @@ pub(crate) struct ApiState {
     pub(crate) log: Option<LogLevels>,
     pub(crate) notes: Notes,
     pub(crate) schemas: Schemas,
+    /// Asks and tells others.
+    pub(crate) caller: Caller,
     pub(crate) expressions: Expressions,
     pub(crate) heartbeat_ms: u64,
     pub(crate) grace_ms: u64,
@@ -166,6 +169,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/openapi.json", get(openapi::document))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
+        .layer(from_fn_with_state(api.clone(), refuse_own))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn_with_state(api.clone(), count_request))
         .with_state(api)

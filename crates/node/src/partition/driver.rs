@@ -269,6 +269,7 @@ impl Driver {
             hub: Arc::clone(&parts.shared.hub),
         };
         driver.decide(Command::Agent(AgentCommand::NodeStarted), Responder::None);
+        parts.shared.hub.outside.everywhere();
         (driver, writer)
     }
 

@@ -92,7 +92,7 @@ pub(super) fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, relea
             Release::Answer(answer) => answer(),
         }
     }
-    let mut ended = Vec::new();
+    let (mut ended, mut decided) = (Vec::new(), Vec::new());
     for effect in released.effects {
         match effect {
             Effect::Dispatch { session, task } => {
@@ -108,6 +108,12 @@ pub(super) fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, relea
                 shared.traces.ended(&run);
                 ended.push(run);
             }
+            Effect::RolloutChanged {
+                namespace,
+                entity,
+                decided: true,
+                ..
+            } => decided.push((namespace, entity)),
             Effect::DefinitionsChanged(_) | Effect::RolloutChanged { .. } | Effect::Deleted { .. } => {}
             Effect::Awaited { ids, outcome } => shared.hub.waits.answer(&ids, outcome),
             Effect::TicketEnded { ticket, end } => shared.hub.waits.ticket_ended(ticket, &end),
@@ -115,6 +121,9 @@ pub(super) fn release(shared: &Shared, definitions: &ArcSwap<Definitions>, relea
     }
     shared.sessions.send_all(to_agents.into_iter());
     shared.hub.fleets.publish(&released.touches);
+    if !decided.is_empty() {
+        shared.hub.outside.all(decided);
+    }
     shared.hub.ended(&ended);
     shared.hub.publish(&released.run_events, &released.body);
     if !released.body.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use unisono_telemetry::trace::Spans;
 
 use crate::cli::{Global, duration, millis, ratio, size};
 use crate::failure::Failure;
+use crate::secrets::Secrets;
 use crate::signals::Signals;
 
 /// How a server is run.
@@ -44,6 +46,10 @@ pub(crate) struct ServerArgs {
     /// How often it is looked for orchestrations that their retention rules let go
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
     pub(crate) retention_interval: Duration,
+    /// The directory of the secrets that sign and authorize what is sent to hooks, controllers and subscribers of rollouts: a
+    /// file for each, named as the secret [default: variables UNISONO_SECRET_…]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secrets: Option<PathBuf>,
     /// The fraction of starts without a trace of the caller's that begin one, 0 to 1 [default: 0.01 where spans are
     /// exported, else 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
@@ -98,6 +104,7 @@ impl ServerArgs {
             checkpoint_bytes: self.checkpoint_bytes.unwrap_or(defaults.checkpoint_bytes),
             disk_reserve: self.disk_reserve,
             retention_interval: self.retention_interval,
+            secrets: Arc::new(Secrets::new(self.secrets.clone())),
             spans: self.telemetry.spans("unisono-server")?,
             trace_sample: self.trace_sample,
             log: Some(log),

@@ -187,6 +187,11 @@ fn the_guide_on_rollouts_works() {
 }
 
 #[test]
+fn the_guide_on_hooks_works() {
+    Reader::new().read(&guide("hooks.md"));
+}
+
+#[test]
 fn the_guide_on_the_tenant_works() {
     let mut reader = Reader::new();
     let (from, to) = (repository().join("examples"), reader.home().join("examples"));

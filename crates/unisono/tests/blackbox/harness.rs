@@ -3,6 +3,7 @@
 mod agent;
 mod api;
 mod disk;
+mod listener;
 mod ports;
 mod random;
 mod server;
@@ -14,6 +15,7 @@ pub(crate) use api::{
     activity, apply, eventually, finished, history, in_state, kinds, request, request_with, wait_for_activity,
 };
 pub(crate) use disk::SmallDisk;
+pub(crate) use listener::{Listener, Received};
 pub(crate) use ports::free as free_port;
 pub(crate) use random::Random;
 pub(crate) use server::{Server, ServerSetup, terminate};

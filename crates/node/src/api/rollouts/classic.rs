@@ -291,7 +291,7 @@ pub(in crate::api) struct MonitoringController {
 }
 
 fn endpoint(url: &str) -> Option<Endpoint> {
-    (!url.is_empty()).then(|| Endpoint::to_url(url))
+    (!url.is_empty()).then(|| Endpoint::to_classic_url(url))
 }
 
 /// Set who decides about targets beside the plan. Makes the namespace and the entity. The rest of the policy stays.

@@ -7,7 +7,10 @@ mod crash;
 mod embedded;
 mod example;
 pub(crate) mod fleet;
+mod hooks;
+mod measured;
 mod names;
+mod subscribers;
 mod watching;
 
 use fleet::{Fleet, QUICK};
