@@ -32,9 +32,9 @@ use unisono_model::ids::Revision;
 use unisono_model::rollout::{
     AcknowledgeRequest, Answer, CallView, ClassicInfo, ClassicOptions, ClassicTarget, Done, EntitySnapshot,
     EntitySummary, EntityView, Gap, GridView, Health, HistoryEntry, Instruction, OutboxEntry, Phase, PlanRequest,
-    PlanView, Policy, Report, RolloutSummary, RolloutView, ScopedFreeze, SimulateRequest, SimulationView, TakenView,
-    TargetId, TargetView, TargetsChanged, VerbName, VerbRequest, Version, VersionMark, VersionStatus, VersionView,
-    WhyView,
+    PlanView, Policy, Report, ResumeDeliveryRequest, RolloutSummary, RolloutView, ScopedFreeze, SimulateRequest,
+    SimulationView, SubscriberRequest, SubscriberView, TakenView, TargetId, TargetView, TargetsChanged, VerbName,
+    VerbRequest, Version, VersionMark, VersionStatus, VersionView, WhyView,
 };
 
 use crate::client::Client;
@@ -585,6 +585,57 @@ impl Entity {
     pub async fn answer(&self, call: u64, answer: &Answer) -> Result<TakenView, ClientError> {
         let path = self.path(&format!("/calls/{call}/answer"));
         self.client.post(&path, answer, Repeat::Never).await
+    }
+
+    /// Its subscribers: what each has received, and what keeps it from receiving more.
+    ///
+    /// # Errors
+    /// As [`Entity::get`].
+    pub async fn subscribers(&self) -> Result<Vec<SubscriberView>, ClientError> {
+        self.get_at("/subscribers", Query::default()).await
+    }
+
+    /// Adds a subscriber to the policy, or changes it. A new one is told what happens from now on. Makes the entity.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] when the endpoint makes no sense; and as every method.
+    pub async fn set_subscriber(
+        &self,
+        subscriber: &str,
+        request: &SubscriberRequest,
+        basis: &Basis,
+    ) -> Result<Done, ClientError> {
+        self.put(&format!("/subscribers/{}", segment(subscriber)), request, basis)
+            .await
+    }
+
+    /// Removes a subscriber from the policy.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with the code `subscriber-not-found`; and as [`Entity::get`].
+    pub async fn remove_subscriber(
+        &self,
+        subscriber: &str,
+        reason: Option<&str>,
+        basis: &Basis,
+    ) -> Result<Done, ClientError> {
+        let mut query = Query::default();
+        query.option("reason", reason);
+        let path = with_query(&self.path(&format!("/subscribers/{}", segment(subscriber))), &query);
+        self.change(self.client.request(Method::DELETE, &path), basis).await
+    }
+
+    /// Tells a subscriber again that failed or is parked.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with the code `subscriber-not-found`; and as [`Entity::get`].
+    pub async fn resume_subscriber(
+        &self,
+        subscriber: &str,
+        request: &ResumeDeliveryRequest,
+    ) -> Result<TakenView, ClientError> {
+        let path = self.path(&format!("/subscribers/{}/resume", segment(subscriber)));
+        self.client.post(&path, request, Repeat::Safe).await
     }
 
     /// What a subscriber has not received, the oldest first.

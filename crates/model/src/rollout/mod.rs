@@ -46,8 +46,8 @@ pub use policy::{
 pub use reading::{ReadReports, Reading, read_reports};
 pub use report::{Report, ReportError, Reported, Reports, Said};
 pub use requests::{
-    AcknowledgeRequest, EntitySnapshot, Gap, GridView, PlanRequest, ScopedFreeze, TakenView, TargetsChanged,
-    VerbRequest, VersionStatus, cell_word,
+    AcknowledgeRequest, EntitySnapshot, Gap, GridView, PlanRequest, ResumeDeliveryRequest, ScopedFreeze,
+    SubscriberRequest, TakenView, TargetsChanged, VerbRequest, VersionStatus, cell_word,
 };
 pub use selector::{Expression, Operator, Selector};
 pub use states::{Cause, Health, Phase, ReasonCode, RolloutState, VerbName};

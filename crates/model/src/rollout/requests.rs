@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::gates::Endpoint;
 use super::policy::Policy;
 use super::states::{Health, Phase};
 use super::text::{TargetId, Version};
@@ -52,6 +53,32 @@ pub struct PlanRequest {
 pub struct AcknowledgeRequest {
     /// The number of the last entry.
     pub sequence: u64,
+}
+
+/// Whom to tell the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubscriberRequest {
+    /// Where it is told.
+    pub endpoint: Endpoint,
+    /// After this long of nothing but refusals it is parked until someone resumes it; ten minutes when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub park_after_seconds: Option<u64>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// From where on a subscriber is told again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ResumeDeliveryRequest {
+    /// What comes after this entry of the history; what it has not received when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Why, for the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What was done, for people.

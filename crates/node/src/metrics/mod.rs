@@ -21,10 +21,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use unisono_engine::rollout::Failing;
 use unisono_engine::{Effect, Rejection};
 use unisono_journal::Position;
 use unisono_model::api::OrchestrationState;
 use unisono_model::ids::Revision;
+use unisono_model::rollout::{Answer, CallKind};
 use unisono_telemetry::trace::ExportCounts;
 
 use http::HttpMetrics;
@@ -33,7 +35,7 @@ use scrape::CheckpointLag;
 pub(crate) use scrape::{Surroundings, Work};
 pub(crate) use tally::Tally;
 pub(crate) use words::CommandKind;
-use words::{AttemptResult, EventKind, refusal};
+use words::{AttemptResult, CallWord, EventKind, refusal};
 
 /// A counter for each word of one label.
 type ByWord<const N: usize> = [Counter; N];
@@ -85,6 +87,8 @@ pub(crate) struct Metrics {
     pub(crate) from_agents: Traffic,
     /// What agents are sent.
     pub(crate) to_agents: Traffic,
+    calls: Family<Labels<2>, Counter>,
+    deliveries: ByWord<4>,
     http: HttpMetrics,
     spans: ExportCounts,
     durable: AtomicU64,
@@ -213,6 +217,15 @@ impl Metrics {
                 frames: frames_out,
                 messages: messages_out,
             },
+            calls: calls(it),
+            deliveries: by_word(
+                it,
+                (
+                    "rollout_deliveries",
+                    "Entries of histories sent to subscribers of rollouts, by what became of them",
+                ),
+                ("result", ["received", "unreachable", "refused", "gone"]),
+            ),
             http: HttpMetrics::new(it),
             spans,
             commands,
@@ -346,6 +359,24 @@ impl Metrics {
         }
     }
 
+    /// Somebody outside was asked something about a rollout.
+    pub(crate) fn called(&self, kind: CallKind, answer: &Answer) {
+        let result = CALL_RESULTS[usize::from(matches!(answer, Answer::Unreachable { .. }))];
+        let labels = [("kind", CallWord::of(kind)), ("result", result)];
+        self.calls.get_or_create(&labels).inc();
+    }
+
+    /// A subscriber was sent an entry.
+    pub(crate) fn delivered(&self, failed: Option<Failing>) {
+        let place = match failed {
+            None => 0,
+            Some(Failing::Unreachable) => 1,
+            Some(Failing::Refused) => 2,
+            Some(Failing::Gone) => 3,
+        };
+        self.deliveries[place].inc();
+    }
+
     /// A backup has ended.
     pub(crate) fn backup(&self, complete: bool) {
         let [completed, failed] = &self.backups;
@@ -395,6 +426,26 @@ fn histogram(
 ) -> Histogram {
     let histogram = Histogram::new(exponential_buckets(first, factor, buckets));
     registered(registry, what, unit, histogram)
+}
+
+/// What becomes of calls.
+const CALL_RESULTS: [&str; 2] = ["answered", "unreachable"];
+
+fn calls(registry: &mut Registry) -> Family<Labels<2>, Counter> {
+    let help = "Tries of calls to hooks, controllers and measurements of rollouts, by what is asked and result";
+    let calls = registered(
+        registry,
+        ("rollout_calls", help),
+        None,
+        Family::<Labels<2>, Counter>::default(),
+    );
+    for (kind, result) in CallWord::WORDS
+        .iter()
+        .flat_map(|kind| CALL_RESULTS.map(|result| (*kind, result)))
+    {
+        drop(calls.get_or_create(&[("kind", kind), ("result", result)]));
+    }
+    calls
 }
 
 /// Registers a counter for each word, so that all of them are shown from the beginning.

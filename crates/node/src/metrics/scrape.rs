@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use unisono_engine::lease::LeaseCounts;
-use unisono_engine::rollout::RolloutCounts;
+use unisono_engine::rollout::{OutboxCounts, RolloutCounts};
 use unisono_engine::value::ValueCounts;
 use unisono_engine::{AgentCounts, Counts, QueueDepth, State};
 use unisono_model::hosts::{MEMBERS, SLOTS};
@@ -32,6 +32,7 @@ pub(crate) struct Work {
     values: ValueCounts,
     leases: LeaseCounts,
     rollouts: RolloutCounts,
+    outbox: OutboxCounts,
     /// Hosts that hold a slot, and hosts in all.
     hosts: [usize; 2],
 }
@@ -47,6 +48,7 @@ impl Work {
             values: state.value_counts(),
             leases: state.lease_counts(),
             rollouts: state.rollouts().counts(),
+            outbox: state.rollouts().outbox_counts(),
             hosts: [SLOTS, MEMBERS].map(|prefix| below(state, prefix)),
         }
     }
@@ -117,6 +119,7 @@ pub(super) fn work(registry: &mut Registry, work: &Work, now: Timestamp) {
     values(registry, work.values);
     leases(registry, work.leases);
     rollouts(registry, &work.rollouts);
+    outbox(registry, &work.outbox, now);
     let [leading, hosts] = work.hosts.map(|count| count as u64);
     let roles = [("leader", leading), ("candidate", hosts.saturating_sub(leading))];
     registry.register(
@@ -153,6 +156,20 @@ fn rollouts(registry: &mut Registry, counts: &RolloutCounts) {
     let phases = Phase::ALL.map(|it| (it.as_str(), count(counts.phases.get(&it))));
     let help = "Targets of all entities, by where they stand in the rollout";
     registry.register("rollout_targets", help, by("phase", phases));
+}
+
+fn outbox(registry: &mut Registry, counts: &OutboxCounts, now: Timestamp) {
+    let well = counts.subscribers.saturating_sub(counts.failing + counts.parked);
+    let states = [("well", well), ("failing", counts.failing), ("parked", counts.parked)];
+    let help = "Subscribers of the histories of entities, by state";
+    registry.register("rollout_subscribers", help, by("state", states));
+    let help = "Entries of histories that subscribers have yet to receive";
+    registry.register("rollout_entries_unsent", help, gauge(counts.waiting));
+    let age = counts.oldest.map_or(0, |since| now.millis_since(since));
+    #[expect(clippy::cast_precision_loss, reason = "a metric")]
+    let age = float(age as f64 / 1e3);
+    let help = "For how long the oldest entry waits that a subscriber has yet to receive";
+    registry.register_with_unit("rollout_unsent_oldest", help, Unit::Seconds, age);
 }
 
 fn leases(registry: &mut Registry, counts: LeaseCounts) {

@@ -8,6 +8,7 @@ use unisono_engine::retention::{RetentionCommand, RetentionEvent};
 use unisono_engine::rollout::{RolloutCommand, RolloutEvent};
 use unisono_engine::value::{Because, ValueCommand, ValueEvent, ValueRejection};
 use unisono_engine::{Command, Event, Rejection};
+use unisono_model::rollout::CallKind;
 
 /// An enumeration whose values are counted side by side: each has a place and a word.
 macro_rules! words {
@@ -113,6 +114,34 @@ words! {
         ClockStepped = "clockStepped",
         RetentionSet = "retentionSet",
         RunsDeleted = "orchestrationsDeleted",
+    }
+}
+
+words! {
+    /// What is asked outside.
+    CallWord {
+        Hook = "hook",
+        Selection = "selection",
+        Approval = "approval",
+        Removal = "removal",
+        Monitoring = "monitoring",
+        ExternalMonitoring = "externalMonitoring",
+        Analysis = "analysis",
+    }
+}
+
+impl CallWord {
+    pub(super) fn of(kind: CallKind) -> &'static str {
+        let word = match kind {
+            CallKind::Hook => Self::Hook,
+            CallKind::Selection => Self::Selection,
+            CallKind::Approval => Self::Approval,
+            CallKind::Removal => Self::Removal,
+            CallKind::Monitoring => Self::Monitoring,
+            CallKind::ExternalMonitoring => Self::ExternalMonitoring,
+            CallKind::Analysis => Self::Analysis,
+        };
+        Self::WORDS[word as usize]
     }
 }
 

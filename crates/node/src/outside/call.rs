@@ -22,6 +22,7 @@ pub(super) async fn make(api: &Api, at: At, call: OpenCall) {
         Ok(answer) => answer,
         Err(message) => Answer::Unreachable { message },
     };
+    api.metrics.called(call.view.kind, &answer);
     tell(api, &at, &call, answer).await;
 }
 

@@ -57,7 +57,9 @@ async fn bring(api: &Api, (at, subscriber): (&At, &Name), delivery: &Delivery) -
     let (mut received, mut since) = (None, Instant::now());
     let mut failed = None;
     for entry in &delivery.entries {
-        if let Err(failure) = post(api, &delivery.endpoint, entry).await {
+        let sent = post(api, &delivery.endpoint, entry).await;
+        api.metrics.delivered(sent.as_ref().err().map(|(failing, _)| *failing));
+        if let Err(failure) = sent {
             failed = Some(failure);
             break;
         }

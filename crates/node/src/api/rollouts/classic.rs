@@ -12,12 +12,12 @@ use unisono_engine::rollout::{By, TargetFilter, Verb};
 use unisono_model::name::Name;
 use unisono_model::rollout::{
     ClassicInfo, ClassicOptions, ClassicTarget, Controllers, Endpoint, EntityName, GroupName, Instruction, Phase,
-    Policy, Reading, TargetName, Version, contradictions,
+    Reading, TargetName, Version, contradictions,
 };
 use utoipa::ToSchema;
 
 use super::asked::{bad_name, no_entity};
-use super::operations::{Asked, act, faults_problem, report};
+use super::operations::{Asked, act, change_policy, faults_problem, report};
 use super::reports::read;
 use super::targets::LINES_AT_ONCE;
 use super::verbs::options_verb;
@@ -264,7 +264,11 @@ pub(in crate::api) async fn set_rollout_options(
     body: Result<Raw, ApiError>,
 ) -> Answer<Response> {
     let options: ClassicOptions = json(&body?.0)?;
-    change_policy(&api, &at, |before, _| options_verb(&options, before)).await?;
+    let by = at.by();
+    change_policy(&api, (at.namespace, at.entity), by, |before, _| {
+        options_verb(&options, before)
+    })
+    .await?;
     Ok(ok())
 }
 
@@ -304,7 +308,7 @@ pub(in crate::api) async fn set_target_controller(
     body: Result<Raw, ApiError>,
 ) -> Answer<Response> {
     let given: TargetController = json(&body?.0)?;
-    set_controllers(&api, &at, |controllers| {
+    set_controllers(&api, at, |controllers| {
         controllers.selection = endpoint(&given.selection);
         controllers.approval = endpoint(&given.approval);
         controllers.removal = endpoint(&given.removal);
@@ -323,14 +327,15 @@ pub(in crate::api) async fn set_monitoring_controller(
     body: Result<Raw, ApiError>,
 ) -> Answer<Response> {
     let given: MonitoringController = json(&body?.0)?;
-    set_controllers(&api, &at, |controllers| {
+    set_controllers(&api, at, |controllers| {
         controllers.external_monitoring = endpoint(&given.externalmonitoring);
     })
     .await
 }
 
-async fn set_controllers(api: &Api, at: &At, set: impl Fn(&mut Controllers)) -> Answer<Response> {
-    change_policy(api, at, |before, classic| {
+async fn set_controllers(api: &Api, at: At, set: impl Fn(&mut Controllers)) -> Answer<Response> {
+    let by = at.by();
+    change_policy(api, (at.namespace, at.entity), by, |before, classic| {
         let mut policy = before.cloned().unwrap_or_default();
         set(&mut policy.controllers);
         let faults = contradictions(&policy);
@@ -344,44 +349,6 @@ async fn set_controllers(api: &Api, at: &At, set: impl Fn(&mut Controllers)) -> 
     })
     .await?;
     Ok(ok())
-}
-
-/// How often a policy is read again that somebody has changed meanwhile.
-const TRIES: usize = 16;
-
-/// Sets a policy that is made of the one before, and of nothing that somebody has changed meanwhile.
-async fn change_policy(
-    api: &Api,
-    at: &At,
-    make: impl Fn(Option<&Policy>, Option<ClassicOptions>) -> crate::api::problem::Answer<Verb>,
-) -> crate::api::problem::Answer<()> {
-    for attempt in 1.. {
-        let (namespace, entity) = (at.namespace.clone(), at.entity.clone());
-        let read = move |state: &unisono_engine::State| {
-            let classic = state.rollouts().get(&namespace, &entity)?.classic_info().options;
-            Some((state.rollouts().entity_view(&namespace, &entity)?, classic))
-        };
-        let before = api.partition.query(read).await?;
-        let (policy, classic) = before
-            .as_ref()
-            .map_or((None, None), |(view, classic)| (Some(&view.policy), *classic));
-        let by = By {
-            based_on: before.as_ref().map(|(view, _)| view.revision),
-            ..at.by()
-        };
-        match act(
-            api,
-            (at.namespace.clone(), at.entity.clone()),
-            by,
-            make(policy, classic)?,
-        )
-        .await
-        {
-            Err(error) if error.is("changed-meanwhile") && attempt < TRIES => {}
-            done => return done.map(drop),
-        }
-    }
-    Ok(())
 }
 
 /// Get which version is rolled out, and which ones are known to be good and bad.

@@ -9,6 +9,7 @@ pub(super) mod classic;
 mod entities;
 mod operations;
 mod reports;
+mod subscribers;
 mod targets;
 mod verbs;
 mod views;
@@ -21,13 +22,14 @@ pub(super) use operations::faults_problem;
 pub(crate) use operations::{act, report};
 pub(crate) use reports::problem as bad_target;
 pub(super) use reports::*;
+pub(super) use subscribers::*;
 pub(super) use targets::*;
 pub(crate) use verbs::options_verb;
 pub(super) use verbs::*;
 pub(super) use views::*;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use super::Api;
 
@@ -55,6 +57,15 @@ pub(super) fn namespaced() -> Router<Api> {
         .route("/entities/{entity}/instructions", get(list_instructions))
         .route("/entities/{entity}/calls", get(list_calls))
         .route("/entities/{entity}/calls/{call}/answer", post(answer_call))
+        .route("/entities/{entity}/subscribers", get(list_subscribers))
+        .route(
+            "/entities/{entity}/subscribers/{subscriber}",
+            put(set_subscriber).delete(remove_subscriber),
+        )
+        .route(
+            "/entities/{entity}/subscribers/{subscriber}/resume",
+            post(resume_subscriber),
+        )
         .route(
             "/entities/{entity}/subscribers/{subscriber}/outbox",
             get(subscriber_outbox),

@@ -9,7 +9,7 @@ use unisono_engine::rollout::{By, RolloutCommand, RolloutReply, Told, Verb};
 use unisono_engine::{Command, Rejection, Reply, State};
 use unisono_model::name::Name;
 use unisono_model::problem::{Mistake, Span};
-use unisono_model::rollout::{Done, EntityName, Fault, Reports};
+use unisono_model::rollout::{ClassicOptions, Done, EntityName, Fault, Policy, Reports};
 
 use crate::api::Api;
 use crate::api::problem::{Answer, ApiError};
@@ -86,6 +86,39 @@ pub(crate) async fn act(api: &Api, (namespace, entity): (Name, EntityName), by: 
             Ok(done)
         }
         _ => Err(ApiError::internal("a verb was answered with something else")),
+    }
+}
+
+/// How often a policy is read again that somebody has changed meanwhile.
+const TRIES: usize = 16;
+
+/// Sets a policy that is made of the one before, and of nothing that somebody has changed meanwhile.
+pub(super) async fn change_policy(
+    api: &Api,
+    (namespace, entity): (Name, EntityName),
+    by: By,
+    make: impl Fn(Option<&Policy>, Option<ClassicOptions>) -> Answer<Verb>,
+) -> Answer<Done> {
+    let mut attempt = 1;
+    loop {
+        let (of, whose) = (namespace.clone(), entity.clone());
+        let read = move |state: &State| {
+            let classic = state.rollouts().get(&of, &whose)?.classic_info().options;
+            Some((state.rollouts().entity_view(&of, &whose)?, classic))
+        };
+        let before = api.partition.query(read).await?;
+        let (policy, classic) = before
+            .as_ref()
+            .map_or((None, None), |(view, classic)| (Some(&view.policy), *classic));
+        let based_on = By {
+            based_on: by.based_on.or(before.as_ref().map(|(view, _)| view.revision)),
+            ..by.clone()
+        };
+        let at = (namespace.clone(), entity.clone());
+        match act(api, at, based_on, make(policy, classic)?).await {
+            Err(error) if error.is("changed-meanwhile") && by.based_on.is_none() && attempt < TRIES => attempt += 1,
+            done => return done,
+        }
     }
 }
 

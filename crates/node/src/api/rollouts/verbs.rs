@@ -54,7 +54,7 @@ pub(in crate::api) async fn act_on_entity(
 }
 
 /// The answer, with the revision that it led to.
-fn answered(done: Done) -> Response {
+pub(super) fn answered(done: Done) -> Response {
     ([(header::ETAG, etag(done.revision))], Json(done)).into_response()
 }
 
@@ -62,7 +62,7 @@ pub(super) fn etag(revision: Revision) -> String {
     format!("\"{revision}\"")
 }
 
-fn reason(reason: Option<&str>) -> Answer<Option<String>> {
+pub(super) fn reason(reason: Option<&str>) -> Answer<Option<String>> {
     match reason {
         Some(reason) if reason.len() > MAX_REASON_BYTES => Err(invalid(
             "reason",

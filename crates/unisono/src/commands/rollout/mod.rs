@@ -6,6 +6,7 @@ mod frame;
 mod report;
 mod set;
 mod show;
+mod subscriber;
 mod watch;
 
 use clap::{Args, Subcommand};
@@ -104,6 +105,8 @@ enum What {
     Freeze(act::FreezeArgs),
     /// End a freeze
     Thaw(act::ThawArgs),
+    /// List, add, remove and resume those who are told the history of an entity
+    Subscriber(subscriber::SubscriberArgs),
     /// Show the freezes of namespaces and of everything
     Freezes,
 }
@@ -145,6 +148,7 @@ pub(crate) async fn run(args: RolloutArgs, global: &Global) -> Result<(), Failur
         What::Forget(args) => act::on_targets(VerbName::Forget, args, global).await,
         What::Freeze(args) => act::freeze(args, global).await,
         What::Thaw(args) => act::thaw(args, global).await,
+        What::Subscriber(args) => subscriber::run(args, global).await,
         What::Freezes => freezes(&global.client()?, global.console()).await,
     }
 }
