@@ -292,7 +292,11 @@ impl State {
     /// `None` stands for a row that is to be removed.
     pub fn take_rows(&mut self, entity: Entity) -> Vec<(Entity, Option<Vec<u8>>)> {
         let Entity::Run(key) = entity else {
-            return vec![(entity, self.row(entity))];
+            let row = self.row(entity);
+            if let Entity::Value(created) = entity {
+                self.values.row_is_taken(Revision(created));
+            }
+            return vec![(entity, row)];
         };
         if let Some(run) = self.runs.get_mut(RunKey(key)) {
             let (row, parts) = run.take_rows();

@@ -38,7 +38,8 @@ pub struct ValueCounts {
 /// The values and the futures of a partition, and who awaits them.
 #[derive(Debug, Default)]
 pub struct Values {
-    spaces: BTreeMap<Name, BTreeSet<Value>>,
+    /// Boxed, since the nodes of a tree are half empty when keys come in order.
+    spaces: BTreeMap<Name, BTreeSet<Box<Value>>>,
     /// Values that expire. Derived.
     deadlines: BTreeMap<(Steady, Revision), Address>,
     /// Values that vanish with a lease. Derived.
@@ -107,7 +108,7 @@ impl Values {
 
     /// The value of a key, or the token that it remembers.
     pub(crate) fn known(&self, namespace: &str, key: &str) -> Option<&Value> {
-        self.spaces.get(namespace)?.get(key.as_bytes())
+        self.spaces.get(namespace)?.get(key.as_bytes()).map(|value| &**value)
     }
 
     /// The values whose keys begin with `prefix` and come after `after`, by key.
@@ -126,6 +127,7 @@ impl Values {
         values
             .into_iter()
             .flatten()
+            .map(|value| &**value)
             .take_while(move |value| value.key().starts_with(prefix))
             .filter(|value| value.is_live())
     }
@@ -138,7 +140,7 @@ impl Values {
     pub(crate) fn all(&self) -> impl Iterator<Item = (&Name, &Value)> {
         self.spaces
             .iter()
-            .flat_map(|(namespace, values)| values.iter().map(move |value| (namespace, value)))
+            .flat_map(|(namespace, values)| values.iter().map(move |value| (namespace, &**value)))
     }
 
     /// Up to so many of those who await a key, who came first first.
@@ -183,7 +185,7 @@ impl Values {
     }
 
     fn take(&mut self, namespace: &Name, key: &str) -> Option<Value> {
-        let value = self.spaces.get_mut(namespace)?.take(key.as_bytes())?;
+        let value = *self.spaces.get_mut(namespace)?.take(key.as_bytes())?;
         if let Some(deadline) = value.deadline() {
             self.deadlines.remove(&(deadline, value.created));
         }
@@ -218,6 +220,7 @@ impl Values {
         } else {
             self.tombstones.insert(value.modified, address());
         }
+        let value = Box::new(value);
         match self.spaces.get_mut(namespace) {
             Some(values) => values.insert(value),
             None => self.spaces.entry(namespace.clone()).or_default().insert(value),
@@ -318,6 +321,14 @@ impl Values {
         self.rows.under_way = std::mem::take(&mut self.rows.changed);
         self.rows.up_to = revision;
         self.rows.under_way.keys().copied().collect()
+    }
+
+    /// The checkpoint under way has the row of a value: it need not be remembered any more.
+    pub(crate) fn row_is_taken(&mut self, created: Revision) {
+        self.rows.under_way.remove(&created);
+        if self.rows.under_way.is_empty() {
+            self.rows.under_way = FxHashMap::default();
+        }
     }
 
     /// The value that was created at a revision, with its namespace.

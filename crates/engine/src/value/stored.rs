@@ -224,7 +224,7 @@ impl Value {
     }
 }
 
-impl Borrow<[u8]> for Value {
+impl Borrow<[u8]> for Box<Value> {
     fn borrow(&self) -> &[u8] {
         self.key_bytes()
     }
