@@ -108,6 +108,7 @@ fn values_are_measured() {
         "/watchDeliveryUs/p50",
         "/futureDeliveryUs/p99",
         "/fanOutMs/max",
+        "/fanOutAgentsMs/max",
         "/serverRssMiB",
         "/restartSeconds",
         "/disk/syncsPerSecond",

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use unisono_model::api::Page;
 use unisono_model::values::{PutResponse, ValueView, WaiterView};
 
+use super::agents::to_agents;
 use super::{ValuesArgs, content, path};
 use crate::bench::load::Connection;
 use crate::bench::quantiles::{MICROSECOND, MILLISECOND, Quantiles};
@@ -19,7 +20,7 @@ use crate::bench::waiting::until;
 use crate::failure::Failure;
 
 /// Writes that very many wait for.
-const ROUNDS: u32 = 10;
+pub(super) const ROUNDS: u32 = 10;
 /// Connections that are opened at the same time.
 const OPENERS: u32 = 64;
 
@@ -34,8 +35,10 @@ pub(super) struct Delivery {
     pub(super) watch_us: Quantiles,
     #[serde(rename = "futureDeliveryUs")]
     pub(super) future_us: Quantiles,
-    /// Until the last of the waiters has it.
+    /// Until the last of the waiters has it, each on a connection of its own.
     pub(super) fan_out_ms: Quantiles,
+    /// The same for waiters that share the connections of a few agents.
+    pub(super) fan_out_agents_ms: Quantiles,
 }
 
 /// Measures one waiter at a time, and then all of them.
@@ -43,25 +46,27 @@ pub(super) async fn delivery(server: &Server, args: &ValuesArgs) -> Result<Deliv
     let (watch, put) = to_a_watch(server, args.deliveries).await?;
     let future = to_an_await(server, args.deliveries).await?;
     let fan_out = to_all(server, args.waiters).await?;
+    let fan_out_agents = to_agents(server, args.waiters).await?;
     Ok(Delivery {
         waiters: args.waiters,
         put_us: Quantiles::of(put, MICROSECOND),
         watch_us: Quantiles::of(watch, MICROSECOND),
         future_us: Quantiles::of(future, MICROSECOND),
         fan_out_ms: Quantiles::of(fan_out, MILLISECOND),
+        fan_out_agents_ms: Quantiles::of(fan_out_agents, MILLISECOND),
     })
 }
 
-async fn connection(server: &Server) -> Result<Connection, Failure> {
+pub(super) async fn connection(server: &Server) -> Result<Connection, Failure> {
     Connection::open(&server.url, &name(NAMESPACE)?).await
 }
 
-async fn put(writer: &mut Connection, path: &str, number: u32) -> Result<(), Failure> {
+pub(super) async fn put(writer: &mut Connection, path: &str, number: u32) -> Result<(), Failure> {
     let _: PutResponse = writer.send(Method::PUT, path, &content(number.into())).await?;
     Ok(())
 }
 
-fn ended() -> Failure {
+pub(super) fn ended() -> Failure {
     Failure::work("a waiter has ended before it was told".to_owned())
 }
 
