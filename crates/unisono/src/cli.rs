@@ -9,8 +9,8 @@ use unisono_model::trace::TraceContext;
 
 use crate::bench::{self, BenchArgs, IdleArgs, LargeArgs, OpenArgs, RolloutArgs, ValuesArgs};
 use crate::commands::{
-    act, agent, apply, backup, count, delete, demo, dev, get, history, host, journal, keep, list, lock, log_level,
-    logs, restore, retention, rollout, server, start, steal, value, watch,
+    act, agent, apply, backup, count, delete, demo, dev, election, get, history, host, journal, keep, list, lock,
+    log_level, logs, restore, retention, rollout, server, start, steal, value, watch,
 };
 use crate::failure::Failure;
 use crate::output::{ColorChoice, Console, Format};
@@ -131,6 +131,8 @@ pub(crate) enum Command {
     Keep(keep::KeepArgs),
     /// Run a command under a lock
     Lock(lock::LockArgs),
+    /// Stand for an election, lead it, and observe it
+    Election(election::ElectionArgs),
     /// Show or change for how long orchestrations are kept after they have ended
     Retention(retention::RetentionArgs),
     /// Move a fleet from one version to the next, and watch it

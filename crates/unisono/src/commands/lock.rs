@@ -11,9 +11,9 @@ use clap::Args;
 use futures_util::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
-use unisono_client::{Client, KeptLease};
+use unisono_client::{Client, ClientError, KeptLease};
 use unisono_model::ids::Revision;
-use unisono_model::leases::{AcquireRequest, GrantView, LeaseRequest, LockMode};
+use unisono_model::leases::{AcquireRequest, GrantView, HolderView, LeaseRequest, LockFamily, LockMode};
 use unisono_model::limits::{MAX_LEASE_MS, MAX_PERMITS};
 use unisono_model::name::Name;
 
@@ -31,19 +31,26 @@ const WATCH_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct LockArgs {
     /// The lock's name
     name: String,
-    /// Wait for it for up to this long [default: only try]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    wait: Option<Duration>,
     /// Hold it together with other readers, and no writer
     #[arg(long, conflicts_with = "permits")]
     shared: bool,
     /// Take one of N permits: a semaphore. All who use it say the same N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PERMITS)))]
     permits: Option<u32>,
-    /// After this long without a word from here the lock goes to who is next
+    #[command(flatten)]
+    under: UnderArgs,
+}
+
+/// A command, and how it is run as long as this process holds something.
+#[derive(Args, Clone, Debug)]
+pub(super) struct UnderArgs {
+    /// Wait for it for up to this long [default: only try]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(super) wait: Option<Duration>,
+    /// After this long without a word from here it goes to who is next
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
     ttl: Duration,
-    /// When the lock is lost, the command has this long to end by itself [default: a quarter of --ttl]
+    /// When it is lost, the command has this long to end by itself [default: a quarter of --ttl]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     grace: Option<Duration>,
     /// Who runs it, so that cycles of waiting are found
@@ -60,29 +67,74 @@ pub(crate) struct LockArgs {
 /// [`Failure::Refused`] when the lock is held by somebody else; [`Failure::Ended`] with the command's exit code, unless it
 /// is 0; [`Failure::Work`] when the lock was lost.
 pub(crate) async fn run(args: LockArgs, global: &Global) -> Result<(), Failure> {
-    let grace = args.grace.unwrap_or(args.ttl / 4);
-    check(args.ttl, grace)?;
-    let mut signals = Signals::catch()?;
-    let client = global.client()?;
-    let lease = client
-        .keep_lease(&LeaseRequest {
+    let mode = match (args.shared, args.permits) {
+        (true, _) => LockMode::Shared,
+        (false, Some(_)) => LockMode::Permit,
+        (false, None) => LockMode::Exclusive,
+    };
+    let wait_ms = args.under.wait.map(millis);
+    let acquire = async |client: &Client, lease| {
+        let request = AcquireRequest {
+            lease,
+            mode,
+            permits: args.permits,
+            wait_ms,
+        };
+        client.acquire_lock(&args.name, &request).await
+    };
+    args.under.run(global, (LockFamily::Lock, &args.name), acquire).await
+}
+
+/// What is held, and by which lease.
+struct Held<'a> {
+    family: LockFamily,
+    name: &'a str,
+    client: &'a Client,
+    lease: &'a KeptLease,
+    grant: &'a GrantView,
+}
+
+impl UnderArgs {
+    /// Asks for the grant with a lease of its own, and runs the command under it.
+    pub(super) async fn run(
+        &self,
+        global: &Global,
+        (family, name): (LockFamily, &str),
+        ask: impl AsyncFnOnce(&Client, Revision) -> Result<GrantView, ClientError>,
+    ) -> Result<(), Failure> {
+        let grace = self.grace.unwrap_or(self.ttl / 4);
+        check(self.ttl, grace)?;
+        let mut signals = Signals::catch()?;
+        let client = global.client()?;
+        let request = LeaseRequest {
             holder: incarnation(),
-            ttl_ms: millis(args.ttl),
-            party: args.party.clone(),
-        })
-        .await?;
-    let granted = tokio::select! {
-        granted = acquire(&client, &args, lease.id()) => granted,
-        signal = signals.next() => Err(Failure::Ended(128 + number(signal))),
-        lost = lease.lost() => Err(Failure::work(format!("the place in the queue is lost: {lost}"))),
-    };
-    let ended = match granted {
-        Ok(grant) => supervise(&args, global, (&client, &lease, &grant), (grace, &mut signals)).await,
-        Err(failure) => Err(failure),
-    };
-    // Whoever is next has it at once. If that does not get through, the lease ends by itself.
-    let _ = lease.end().await;
-    ended
+            ttl_ms: millis(self.ttl),
+            party: self.party.clone(),
+        };
+        let lease = client.keep_lease(&request).await?;
+        let granted = tokio::select! {
+            granted = ask(&client, lease.id()) => granted.map_err(Failure::from),
+            signal = signals.next() => Err(Failure::Ended(128 + number(signal))),
+            lost = lease.lost() => Err(Failure::work(format!("the place in the queue is lost: {lost}"))),
+        };
+        let ended = match &granted {
+            Ok(grant) => {
+                let (client, lease) = (&client, &lease);
+                let held = Held {
+                    family,
+                    name,
+                    client,
+                    lease,
+                    grant,
+                };
+                supervise(&self.command, global, &held, (grace, &mut signals)).await
+            }
+            Err(_) => granted.map(drop),
+        };
+        // Whoever is next has it at once. If that does not get through, the lease ends by itself.
+        let _ = lease.end().await;
+        ended
+    }
 }
 
 fn check(ttl: Duration, grace: Duration) -> Result<(), Failure> {
@@ -111,31 +163,16 @@ fn incarnation() -> Name {
     named.unwrap_or_else(|error| unreachable!("made of letters that names have: {error}"))
 }
 
-async fn acquire(client: &Client, args: &LockArgs, lease: Revision) -> Result<GrantView, Failure> {
-    let mode = match (args.shared, args.permits) {
-        (true, _) => LockMode::Shared,
-        (false, Some(_)) => LockMode::Permit,
-        (false, None) => LockMode::Exclusive,
-    };
-    let request = AcquireRequest {
-        lease,
-        mode,
-        permits: args.permits,
-        wait_ms: args.wait.map(millis),
-    };
-    Ok(client.acquire_lock(&args.name, &request).await?)
-}
-
-/// Runs the command until it ends, or until the lock is lost.
+/// Runs the command until it ends, or until what is held is lost.
 async fn supervise(
-    args: &LockArgs,
+    command: &[String],
     global: &Global,
-    (client, lease, grant): (&Client, &KeptLease, &GrantView),
+    held: &Held<'_>,
     (grace, signals): (Duration, &mut Signals),
 ) -> Result<(), Failure> {
-    let mut child = spawn(args, global, grant)?;
+    let mut child = spawn(command, global, held)?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let mut lost = std::pin::pin!(lost(client, lease, grant, grace));
+    let mut lost = std::pin::pin!(held.lost(grace));
     let why = loop {
         tokio::select! {
             status = child.wait() => return passed_on(status),
@@ -143,10 +180,11 @@ async fn supervise(
             why = &mut lost => break why,
         }
     };
-    tracing::warn!("the lock is lost, so the command is ended: {why}");
+    let family = held.family.as_str();
+    tracing::warn!("the {family} is lost, so the command is ended: {why}");
     send(group, Signal::TERM);
-    let until = match lease.remaining() {
-        // It was stolen: the lease is still there, and the lock is not.
+    let until = match held.lease.remaining() {
+        // It was taken: the lease is still there, and what it held is not.
         remaining if remaining > grace => grace,
         remaining => remaining,
     };
@@ -156,22 +194,22 @@ async fn supervise(
         let _ = child.wait().await;
     }
     Err(Failure::work(format!(
-        "lock \"{}\" was lost while the command ran: {why}",
-        args.name
+        "{family} \"{}\" was lost while the command ran: {why}",
+        held.name
     )))
 }
 
-fn spawn(args: &LockArgs, global: &Global, grant: &GrantView) -> Result<Child, Failure> {
-    let (program, arguments) = args
-        .command
+fn spawn(command: &[String], global: &Global, held: &Held<'_>) -> Result<Child, Failure> {
+    let (program, arguments) = command
         .split_first()
         .unwrap_or_else(|| unreachable!("clap requires it"));
+    let prefix = format!("UNISONO_{}", held.family.as_str().to_ascii_uppercase());
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .env("UNISONO_LOCK", &args.name)
-        .env("UNISONO_LOCK_TOKEN", grant.token.to_string())
-        .env("UNISONO_LOCK_LEASE", grant.lease.to_string())
+        .env(&prefix, held.name)
+        .env(format!("{prefix}_TOKEN"), held.grant.token.to_string())
+        .env(format!("{prefix}_LEASE"), held.grant.lease.to_string())
         .env("UNISONO_SERVER", global.server_url())
         .env("UNISONO_NAMESPACE", global.namespace_name())
         .stdin(Stdio::inherit())
@@ -214,26 +252,45 @@ fn signal_of(signal: &str) -> Signal {
     if signal == "SIGINT" { Signal::INT } else { Signal::TERM }
 }
 
-/// Waits until the lock is lost, or so little of its lease is left that the command has to end now; says why.
-async fn lost(client: &Client, lease: &KeptLease, grant: &GrantView, grace: Duration) -> String {
-    tokio::select! {
-        lost = lease.runs_short(grace) => lost.to_string(),
-        () = lease.loses(grant.token) => "somebody took it by force".to_owned(),
-        () = taken(client, grant) => "somebody took it by force".to_owned(),
-    }
-}
-
-/// Waits until the server shows the lock held by others, or by nobody.
-async fn taken(client: &Client, grant: &GrantView) {
-    loop {
-        let mut views = std::pin::pin!(client.watch_lock(&grant.name));
-        while let Some(Ok(view)) = views.next().await {
-            let later = view.revision >= grant.token;
-            if later && !view.holders.iter().any(|holder| holder.token == grant.token) {
-                return;
-            }
+impl Held<'_> {
+    /// Waits until it is lost, or so little of its lease is left that the command has to end now; says why.
+    async fn lost(&self, grace: Duration) -> String {
+        let taken = match self.family {
+            LockFamily::Lock => "somebody took it by force",
+            LockFamily::Election => "it resigned, or somebody deposed it",
+        };
+        tokio::select! {
+            lost = self.lease.runs_short(grace) => lost.to_string(),
+            () = self.lease.loses(self.grant.token) => taken.to_owned(),
+            () = self.taken() => taken.to_owned(),
         }
-        tokio::time::sleep(WATCH_AGAIN).await;
+    }
+
+    /// Waits until the server shows it held by others, or by nobody.
+    async fn taken(&self) {
+        let later = |revision: Revision| revision >= self.grant.token;
+        let ours = |holder: &HolderView| holder.token == self.grant.token;
+        loop {
+            match self.family {
+                LockFamily::Lock => {
+                    let mut views = std::pin::pin!(self.client.watch_lock(self.name));
+                    while let Some(Ok(view)) = views.next().await {
+                        if later(view.revision) && !view.holders.iter().any(ours) {
+                            return;
+                        }
+                    }
+                }
+                LockFamily::Election => {
+                    let mut views = std::pin::pin!(self.client.observe(self.name));
+                    while let Some(Ok(view)) = views.next().await {
+                        if later(view.revision) && !view.leader.iter().any(ours) {
+                            return;
+                        }
+                    }
+                }
+            }
+            tokio::time::sleep(WATCH_AGAIN).await;
+        }
     }
 }
 

@@ -29,7 +29,7 @@ macro_rules! all_pages {
 pub(crate) async fn list_locks(client: &Client, console: Console) -> Result<(), Failure> {
     let locks: Vec<LockView> = all_pages!(client, locks);
     if console.is_json() {
-        return console.json(&locks);
+        return console.json_values(&locks);
     }
     if locks.is_empty() {
         console.note("no locks are held; `unisono lock NAME -- COMMAND` runs a command under one");
@@ -160,7 +160,7 @@ fn audit(audit: &[StealEntry], console: Console, now: Timestamp) {
 pub(crate) async fn list_elections(client: &Client, console: Console) -> Result<(), Failure> {
     let elections: Vec<ElectionView> = all_pages!(client, elections);
     if console.is_json() {
-        return console.json(&elections);
+        return console.json_values(&elections);
     }
     if elections.is_empty() {
         console.note("no elections");
@@ -212,7 +212,7 @@ pub(crate) async fn show_election(client: &Client, name: &str, console: Console)
 pub(crate) async fn list_leases(client: &Client, console: Console) -> Result<(), Failure> {
     let leases: Vec<LeaseView> = all_pages!(client, leases);
     if console.is_json() {
-        return console.json(&leases);
+        return console.json_values(&leases);
     }
     if leases.is_empty() {
         console.note("no leases");

@@ -8,6 +8,7 @@ pub(crate) mod count;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod election;
 mod filter;
 pub(crate) mod get;
 pub(crate) mod history;
@@ -69,6 +70,7 @@ pub(crate) async fn run(cli: Cli, log: LogLevels) -> Result<(), Failure> {
         Command::Lock(args) => lock::run(args, &global).await,
         Command::Retention(args) => retention::run(args, &global).await,
         Command::Rollout(args) => rollout::run(args, &global).await,
+        Command::Election(args) => election::run(args, &global).await,
         Command::Steal(args) => steal::run(args, &global).await,
         Command::LogLevel(args) => log_level::run(args, &global).await,
         Command::Backup(args) => backup::run(args, &global).await,

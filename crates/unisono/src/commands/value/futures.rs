@@ -130,7 +130,7 @@ pub(crate) async fn list(args: FuturesArgs, global: &Global) -> Result<(), Failu
         }
     }
     if console.is_json() {
-        return console.json(&items);
+        return console.json_values(&items);
     }
     show(&items, console);
     Ok(())

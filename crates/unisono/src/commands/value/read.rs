@@ -107,7 +107,7 @@ pub(crate) async fn list(args: ListArgs, global: &Global) -> Result<(), Failure>
     let wanted = if args.all { usize::MAX } else { args.limit as usize };
     let (items, more) = collect(&client, &args.prefix, wanted).await?;
     if console.is_json() {
-        return console.json(&items);
+        return console.json_values(&items);
     }
     show(&items, console);
     if more {
@@ -176,7 +176,7 @@ pub(crate) async fn waiters(args: WaitersArgs, global: &Global) -> Result<(), Fa
     let (client, console) = (global.client()?, global.console());
     let waiters = client.waiters(&args.key).await?;
     if console.is_json() {
-        return console.json(&waiters);
+        return console.json_values(&waiters);
     }
     if waiters.is_empty() {
         console.note(format!("nobody awaits {}", args.key));

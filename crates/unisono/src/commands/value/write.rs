@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use unisono_client::ClientError;
 use unisono_model::ids::Revision;
 use unisono_model::key::Key;
 use unisono_model::name::Name;
@@ -15,6 +16,9 @@ use super::content::ContentKind;
 use crate::cli::{Global, duration, millis};
 use crate::failure::Failure;
 use crate::output::Console;
+
+/// Characters of a content that an error shows.
+const MOST_SHOWN: usize = 200;
 
 /// How a value is written.
 #[derive(Args, Clone, Debug)]
@@ -145,13 +149,39 @@ pub(crate) async fn cas(args: CasArgs, global: &Global) -> Result<(), Failure> {
 }
 
 async fn put(key: &str, request: &PutRequest, global: &Global) -> Result<(), Failure> {
-    let written = global.client()?.put_value(key, request).await?;
+    let written = global.client()?.put_value(key, request).await.map_err(refused)?;
     let console = global.console();
     if console.is_json() {
         return console.json(&written);
     }
     console.line(told(&written));
     Ok(())
+}
+
+/// A condition that does not hold is told with what the key holds instead, if that may be shown.
+fn refused(error: ClientError) -> Failure {
+    let current = error.failed_condition().and_then(|failed| failed.current);
+    let content = current.and_then(|current| current.content());
+    match (error, content) {
+        (ClientError::Problem(mut problem), Some(content)) => {
+            let shown = match content {
+                Content::Json(json) => json.get().to_owned(),
+                Content::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            };
+            problem.detail = format!("{}, and holds {}", problem.detail, shorter(shown));
+            Failure::Refused(problem)
+        }
+        (error, _) => error.into(),
+    }
+}
+
+/// Enough of a content to tell what it is.
+fn shorter(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MOST_SHOWN) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 fn told(written: &PutResponse) -> String {
@@ -191,7 +221,7 @@ pub(crate) async fn delete(args: DeleteArgs, global: &Global) -> Result<(), Fail
         }],
         party: None,
     };
-    let answer = global.client()?.transact(&request).await?;
+    let answer = global.client()?.transact(&request).await.map_err(refused)?;
     let Some(OperationResult::Delete(deleted)) = answer.results.first() else {
         return Err(Failure::work("the server answered a deletion with something else"));
     };

@@ -350,3 +350,96 @@ async fn who_waits_for_a_lock_leaves_the_queue_when_interrupted() {
     assert_eq!(ended.status.code(), Some(128 + 15));
     assert!(client.lock("deploy").await.unwrap().queue.is_empty());
 }
+
+// ---- unisono election
+
+#[tokio::test]
+async fn a_command_leads_as_long_as_it_runs_and_is_observed_from_leader_to_leader() {
+    let server = Server::start();
+    let observed = server.site().path("observed");
+    let observer = super::unisono(
+        &server,
+        &["election", "observe", "db", "--output", "jsonl", "--count", "4"],
+    )
+    .stdout(std::fs::File::create(&observed).unwrap())
+    .spawn()
+    .unwrap();
+    eventually("it observes", || async {
+        server.site().lines("observed").first().cloned()
+    })
+    .await;
+    let program = env!("CARGO_BIN_EXE_unisono");
+    let script = "until [ \"$(wc -l < \"$1\")\" -ge 2 ]; do sleep 0.02; done; \
+        \"$0\" election proclaim db '{\"url\": \"two\"}' && until [ \"$(wc -l < \"$1\")\" -ge 3 ]; do sleep 0.02; done; exit 5";
+    let led = run(
+        &server,
+        &[
+            "election",
+            "campaign",
+            "db",
+            "--value",
+            "\"one\"",
+            "--",
+            "sh",
+            "-c",
+            script,
+            program,
+            observed.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(led.status.code(), Some(5), "{}", text(&led.stderr));
+    assert!(observer.wait_with_output().unwrap().status.success());
+    let views = server.site().lines("observed");
+    let views: Vec<serde_json::Value> = views.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said: Vec<_> = views
+        .iter()
+        .map(|view| (view["leader"].is_object(), view["value"].clone()))
+        .collect();
+    let null = serde_json::Value::Null;
+    assert_eq!(
+        said,
+        [
+            (false, null.clone()),
+            (true, "one".into()),
+            (true, serde_json::json!({"url": "two"})),
+            (false, null)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn who_resigns_ends_its_command_and_the_next_candidate_leads() {
+    let server = Server::start();
+    let client = server.client();
+    let first = start(&server, &["election", "campaign", "db", "--", "sleep", "100"]);
+    let leader = eventually("the first leads", || async {
+        client.election("db").await.unwrap().leader
+    })
+    .await;
+    let tried = run(&server, &["election", "campaign", "db", "--", "true"]);
+    assert_eq!(tried.status.code(), Some(1));
+    assert!(text(&tried.stderr).contains("db"), "{}", text(&tried.stderr));
+    let second = start(&server, &["election", "campaign", "db", "--wait", "60s", "--", "true"]);
+    eventually("the second stands", || async {
+        (client.election("db").await.unwrap().candidates.len() == 1).then_some(())
+    })
+    .await;
+    let resigned = run(
+        &server,
+        &["election", "resign", "db", "--lease", &leader.lease.to_string()],
+    );
+    assert!(resigned.status.success(), "{}", text(&resigned.stderr));
+    assert!(second.wait_with_output().unwrap().status.success());
+    let ended = first.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        text(&ended.stderr).contains("election \"db\" was lost"),
+        "{}",
+        text(&ended.stderr)
+    );
+    let again = run(
+        &server,
+        &["election", "resign", "db", "--lease", &leader.lease.to_string()],
+    );
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+}

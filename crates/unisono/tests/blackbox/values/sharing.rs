@@ -280,3 +280,22 @@ async fn bytes_come_back_as_they_were() {
     let view = server.client().value("b").await.unwrap();
     assert_eq!(view.content_type, "image/x-icon");
 }
+
+#[tokio::test]
+async fn on_the_command_line_a_refused_condition_shows_what_is_there_and_lists_have_a_line_for_each() {
+    let server = Server::start();
+    let client = server.client();
+    put(&client, "k", serde_json::json!({"a": 1})).await;
+    put(&client, "l", serde_json::json!("x".repeat(1_000))).await;
+    for (key, shows) in [("k", "and holds {\"a\":1}"), ("l", "xxx…")] {
+        let refused = run(&server, &["value", "cas", key, "2", "3"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused.stderr).contains(shows), "{}", text(&refused.stderr));
+    }
+    run(&server, &["value", "set", "secret", "1234567", "--sensitive"]);
+    let refused = run(&server, &["value", "cas", "secret", "2", "3"]);
+    assert!(!text(&refused.stderr).contains("1234567"), "{}", text(&refused.stderr));
+    let listed = text(&run(&server, &["value", "list", "--output", "jsonl"]).stdout);
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    assert!(!listed.contains("1234567"));
+}
