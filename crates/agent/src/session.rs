@@ -61,7 +61,7 @@ impl Pulse {
     }
 
     fn say_at(&self) -> Instant {
-        self.said + self.heartbeat / 2
+        self.said + self.heartbeat * 9 / 10
     }
 
     fn dead_at(&self) -> Instant {

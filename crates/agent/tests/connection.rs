@@ -210,7 +210,7 @@ async fn a_silent_agent_sends_heartbeats_and_a_silent_server_is_left() {
             .count();
     }
     let lasted = began.elapsed();
-    assert!((3..=5).contains(&beats), "{beats} heartbeats");
+    assert!((1..=2).contains(&beats), "{beats} heartbeats");
     assert!(
         lasted >= Duration::from_millis(350) && lasted < Duration::from_millis(1500),
         "{lasted:?}"

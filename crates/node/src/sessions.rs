@@ -22,6 +22,8 @@ pub(crate) enum Outgoing {
         bytes: usize,
         room: OwnedSemaphorePermit,
     },
+    /// The agent has said that it is there.
+    Heard,
     /// Say this and close.
     Close(ServerMessage),
 }

@@ -1,5 +1,6 @@
 //! Agents: their list, and the WebSocket by which they connect.
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use axum::Json;
@@ -87,13 +88,18 @@ impl AgentWriter for SocketWriter {
     async fn write(&mut self, frame: Vec<unisono_model::protocol::ServerMessage>) -> Result<(), LinkClosed> {
         // Messages are made of types that can always be written as JSON.
         let text = serde_json::to_string(&frame).unwrap_or_else(|_| "[]".to_owned());
-        self.0
-            .send(Message::Text(text.into()))
-            .await
-            .map_err(|error| LinkClosed::Gone(format!("the connection failed: {error}")))
+        let sent = self.0.send(Message::Text(text.into())).await;
+        forget_writer(&mut self.0);
+        sent.map_err(|error| LinkClosed::Gone(format!("the connection failed: {error}")))
     }
 
     async fn close(&mut self) {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.0.close()).await;
     }
+}
+
+/// Whoever waits for something to read would wake the last one that wrote as well: the halves of a socket share their
+/// wakers. This puts one in the place of the writer's that wakes nobody.
+fn forget_writer(sink: &mut SplitSink<WebSocket, Message>) {
+    let _ = sink.poll_flush_unpin(&mut Context::from_waker(Waker::noop()));
 }

@@ -361,7 +361,10 @@ impl Link {
                     };
                     commands.push((Command::Agent(command), Responder::None));
                 }
-                AgentMessage::Heartbeat(heartbeat) => self.note(heartbeat),
+                AgentMessage::Heartbeat(heartbeat) => {
+                    self.sender.send(Outgoing::Heard);
+                    self.note(heartbeat);
+                }
                 AgentMessage::Log(line) => self.log(line).await,
                 AgentMessage::Ask(ask) => {
                     if let Err(reason) = self.asks.begin(ask) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use unisono_engine::Command;
 use unisono_engine::orchestration::{OrchestrationCommand, Report, Task};
 use unisono_engine::payload::Failure;
@@ -73,14 +73,23 @@ impl Tasks {
 pub(super) async fn write_frames(tasks: Tasks, mut receiver: SessionReceiver, mut writer: impl AgentWriter) {
     let heartbeat = Duration::from_millis(tasks.api.heartbeat_ms);
     let mut waiting = Vec::with_capacity(FRAME_MESSAGES);
+    let mut said = Instant::now();
     loop {
         waiting.clear();
-        let frame = match timeout(heartbeat, receiver.recv(&mut waiting, FRAME_MESSAGES)).await {
-            Err(_) => vec![ServerMessage::Heartbeat(Heartbeat::default())],
+        match timeout_at(said + heartbeat, receiver.recv(&mut waiting, FRAME_MESSAGES)).await {
+            Err(_) => waiting.push(Outgoing::Message(ServerMessage::Heartbeat(Heartbeat::default()))),
             Ok(false) => break,
-            Ok(true) => Vec::with_capacity(waiting.len()),
-        };
-        if !write_all(&tasks, frame, &mut waiting, &mut writer).await {
+            Ok(true) => {}
+        }
+        if waiting.iter().all(|outgoing| matches!(outgoing, Outgoing::Heard)) {
+            // Answered at once, rather than by a timer of its own, which would wake this machine once more.
+            if said.elapsed() < heartbeat / 2 {
+                continue;
+            }
+            waiting.push(Outgoing::Message(ServerMessage::Heartbeat(Heartbeat::default())));
+        }
+        said = Instant::now();
+        if !write_all(&tasks, &mut waiting, &mut writer).await {
             break;
         }
     }
@@ -88,12 +97,8 @@ pub(super) async fn write_frames(tasks: Tasks, mut receiver: SessionReceiver, mu
 }
 
 /// Writes what waits, in frames of bounded size; false when that was the end.
-async fn write_all(
-    tasks: &Tasks,
-    mut frame: Vec<ServerMessage>,
-    waiting: &mut Vec<Outgoing>,
-    writer: &mut impl AgentWriter,
-) -> bool {
+async fn write_all(tasks: &Tasks, waiting: &mut Vec<Outgoing>, writer: &mut impl AgentWriter) -> bool {
+    let mut frame = Vec::with_capacity(waiting.len());
     let mut bytes = 0;
     let mut rooms = Vec::new();
     let mut last = false;
@@ -122,6 +127,7 @@ async fn write_all(
                 rooms.push(room);
                 frame.push(message);
             }
+            Outgoing::Heard => {}
             Outgoing::Close(message) => {
                 frame.push(message);
                 last = true;

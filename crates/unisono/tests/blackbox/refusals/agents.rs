@@ -1,7 +1,7 @@
 //! Agents that do not speak the protocol.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -335,6 +335,24 @@ async fn a_frame_that_is_too_large_ends_the_connection_and_nothing_else() {
         finished(&client, "r").await.summary.state,
         OrchestrationState::Completed
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_of_life_is_answered_by_a_server_that_was_silent_and_otherwise_not() {
+    let server = ServerSetup::default().heartbeat("4s").start();
+    let mut agent = Raw::welcome(&server, "quiet").await;
+    let welcomed = Instant::now();
+    // Too early to be answered.
+    agent.say(&json!([{"heartbeat": {}}])).await;
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    agent.say(&json!([{"heartbeat": {}}, {"heartbeat": {}}])).await;
+    agent.hear("heartbeat").await;
+    let first = welcomed.elapsed();
+    assert!(first >= Duration::from_millis(2_000), "{first:?}");
+    // The next is the server's own, after a heartbeat of silence.
+    agent.hear("heartbeat").await;
+    let next = welcomed.elapsed() - first;
+    assert!(next >= Duration::from_millis(3_500), "{next:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
