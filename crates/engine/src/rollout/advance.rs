@@ -203,7 +203,7 @@ fn silences(fleet: &mut Fleet, slots: Vec<u32>, time: i64) -> Vec<Judgement> {
         let Some(target) = fleet.targets.get(slot) else {
             continue;
         };
-        let (outcome, cause) = vanished(&rules, target, standing.phase);
+        let (outcome, cause) = vanished(&rules, standing.phase);
         let forget = rules.policy.health.forget_after_seconds;
         let due = match outcome {
             Outcome::Wait if target.is_moving() => target.told_at.saturating_add(rules.deadline_ms()).max(time),

@@ -9,6 +9,9 @@ use unisono_model::rollout::{Answer, ClassicOptions, EntityName, Policy, Reports
 use super::outbox::Failing;
 use super::request::RequestKey;
 
+/// Targets that one command should report at most: what others ask is decided between two.
+pub const TARGETS_AT_ONCE: usize = 2_048;
+
 /// A request about an entity, its targets and its rollouts. The first that names an entity makes it, where that is said.
 #[derive(Clone, Debug)]
 pub enum RolloutCommand {

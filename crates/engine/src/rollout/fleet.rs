@@ -116,8 +116,9 @@ impl Fleet {
     }
 
     /// An event adds a target.
-    pub(crate) fn insert(&mut self, slot: u32, revision: Revision, target: Target) {
-        if !self.targets.insert(slot, revision, target) {
+    pub(crate) fn insert(&mut self, slot: u32, revision: Revision, (name, target): (&str, Target)) {
+        if !self.targets.insert(slot, revision, (name, target.clone())) {
+            self.release(&target);
             return;
         }
         if let Some(target) = self.targets.derived(slot) {
@@ -135,6 +136,10 @@ impl Fleet {
             return;
         };
         self.tally.change(slot, old, None);
+        self.release(&target);
+    }
+
+    fn release(&mut self, target: &Target) {
         let texts = &mut self.texts;
         texts.groups.release_later(target.group);
         texts.traits.release_later(target.traits);

@@ -1,15 +1,14 @@
 //! Texts that many targets share, by number. Numbers live in memory only: events and rows hold the texts.
 
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The number of no text.
 pub(crate) const NONE: u32 = 0;
 
 #[derive(Debug)]
 struct Entry {
-    text: Arc<str>,
+    text: Box<str>,
     users: u32,
 }
 
@@ -17,8 +16,17 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     entries: Vec<Entry>,
-    ids: FxHashMap<Arc<str>, u32>,
+    /// Numbers by their texts.
+    ids: HashTable<u32>,
     free: Vec<u32>,
+}
+
+fn hash(text: &str) -> u64 {
+    xxh3_64(text.as_bytes())
+}
+
+fn at(id: u32) -> usize {
+    id as usize - 1
 }
 
 impl Interner {
@@ -27,18 +35,17 @@ impl Interner {
         if text.is_empty() {
             return NONE;
         }
-        if let Some(id) = self.ids.get(text) {
-            self.entries[*id as usize - 1].users += 1;
-            return *id;
+        if let Some(id) = self.find(text) {
+            self.entries[at(id)].users += 1;
+            return id;
         }
-        let text: Arc<str> = text.into();
         let entry = Entry {
-            text: Arc::clone(&text),
+            text: text.into(),
             users: 1,
         };
         let id = match self.free.pop() {
             Some(id) => {
-                self.entries[id as usize - 1] = entry;
+                self.entries[at(id)] = entry;
                 id
             }
             None => {
@@ -46,7 +53,9 @@ impl Interner {
                 u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
             }
         };
-        self.ids.insert(text, id);
+        let entries = &self.entries;
+        self.ids
+            .insert_unique(hash(text), id, |id| hash(&entries[at(*id)].text));
         id
     }
 
@@ -55,11 +64,17 @@ impl Interner {
         if id == NONE {
             return;
         }
-        let entry = &mut self.entries[id as usize - 1];
+        let entry = &mut self.entries[at(id)];
         entry.users -= 1;
         if entry.users == 0 {
-            self.ids.remove(&entry.text);
-            entry.text = Arc::from("");
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: u32) {
+        let text = std::mem::take(&mut self.entries[at(id)].text);
+        if let Ok(entry) = self.ids.find_entry(hash(&text), |it| *it == id) {
+            entry.remove();
             self.free.push(id);
         }
     }
@@ -67,16 +82,15 @@ impl Interner {
     /// One user fewer, as [`Interner::release`]; but the number is not used again before [`Interner::collect`].
     pub(crate) fn release_later(&mut self, id: u32) {
         if id != NONE {
-            self.entries[id as usize - 1].users -= 1;
+            self.entries[at(id)].users -= 1;
         }
     }
 
     /// Frees the numbers that nobody uses.
     pub(crate) fn collect(&mut self) {
-        for (id, entry) in (1..).zip(&mut self.entries) {
-            if entry.users == 0 && self.ids.remove(&entry.text).is_some() {
-                entry.text = Arc::from("");
-                self.free.push(id);
+        for place in 0..self.entries.len() {
+            if self.entries[place].users == 0 {
+                self.forget(u32::try_from(place + 1).unwrap_or(u32::MAX));
             }
         }
     }
@@ -92,7 +106,7 @@ impl Interner {
     pub(crate) fn get(&self, id: u32) -> &str {
         match id {
             NONE => "",
-            id => &self.entries[id as usize - 1].text,
+            id => &self.entries[at(id)].text,
         }
     }
 
@@ -101,7 +115,8 @@ impl Interner {
         if text.is_empty() {
             return Some(NONE);
         }
-        self.ids.get(text).copied()
+        let is_it = |id: &u32| *self.entries[at(*id)].text == *text;
+        self.ids.find(hash(text), is_it).copied()
     }
 }
 

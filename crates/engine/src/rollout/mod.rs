@@ -29,6 +29,7 @@ mod head;
 mod health;
 mod interner;
 mod listen;
+mod names;
 mod note;
 mod numbers;
 mod outbox;
@@ -52,7 +53,7 @@ mod why;
 pub mod workload;
 
 pub(crate) use advance::advance;
-pub use command::{By, RolloutCommand, Verb};
+pub use command::{By, RolloutCommand, TARGETS_AT_ONCE, Verb};
 pub use decide::RolloutReply;
 pub(crate) use decide::decide;
 pub use event::{Change, Decision, Joined, Judgement, RolloutEvent, Then, Touched};

@@ -268,7 +268,7 @@ impl Rollouts {
                     .iter()
                     .map(|it| {
                         it.as_ref()
-                            .map_or_else(Target::vacant, |it| target(it, &row.texts, &mut fleet.texts))
+                            .map(|it| (it.name, target(it, &row.texts, &mut fleet.texts)))
                     })
                     .collect();
                 fleet.targets.load(chunk, Revision(row.seen), targets);
@@ -383,13 +383,17 @@ impl<'a> Table<'a> {
     }
 }
 
-fn targets_row(targets: &[Target], texts: &Texts, (number, seen): (u64, u64)) -> Vec<u8> {
+fn targets_row<'a>(
+    places: impl Iterator<Item = Option<(&'a str, &'a Target)>>,
+    texts: &'a Texts,
+    (number, seen): (u64, u64),
+) -> Vec<u8> {
     let mut table = Table::default();
-    let targets = targets
-        .iter()
-        .map(|it| {
-            (!it.is_vacant()).then(|| TargetRow {
-                name: &it.name,
+    let targets = places
+        .map(|place| {
+            let (name, it) = place?;
+            Some(TargetRow {
+                name,
                 group: table.place(texts.groups.get(it.group)),
                 traits: table.place(texts.traits.get(it.traits)),
                 version: table.place(texts.versions.get(it.version)),
@@ -422,7 +426,6 @@ fn targets_row(targets: &[Target], texts: &Texts, (number, seen): (u64, u64)) ->
 fn target(row: &TargetRow<'_>, table: &[&str], texts: &mut Texts) -> Target {
     let text = |place: u32| table.get(place as usize).copied().unwrap_or_default();
     Target {
-        name: row.name.into(),
         since: row.since,
         told_at: row.told_at,
         due: row.due,

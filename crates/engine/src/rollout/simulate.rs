@@ -126,13 +126,13 @@ impl Sample {
         self.good.clone_from(&fleet.head.facts.good);
         let from = u32::try_from(from).unwrap_or(u32::MAX);
         let mut all = fleet.targets.iter_from(from);
-        for (_, target) in all.by_ref().take(limit) {
+        for (slot, target) in all.by_ref().take(limit) {
             let dead = target.health == Health::Unknown;
             let (text, zone) = split_traits(fleet.texts.traits.get(target.traits));
             let version = fleet.texts.versions.get(target.version);
             let labels = labels(text).map(|(key, value)| (key.to_owned(), value.to_owned()));
             let report = Report {
-                name: (&*target.name).into(),
+                name: fleet.targets.name(slot).into(),
                 group: fleet.texts.groups.get(target.group).into(),
                 version: Some(if version.is_empty() { "before" } else { version }.into()),
                 health: Some(if dead { Said::Offline } else { target.said() }),

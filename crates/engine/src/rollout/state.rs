@@ -313,7 +313,6 @@ fn join(fleet: &mut Fleet, revision: Revision, time: i64, texts: &[String], join
     let at = |place: Option<u32>| place.map_or("", |place| text(texts, place));
     let shared = &mut fleet.texts;
     let mut target = Target {
-        name: joined.name.as_str().into(),
         since: time,
         due: joined.due.unwrap_or(NEVER),
         group: shared.groups.acquire(text(texts, joined.group)),
@@ -325,10 +324,10 @@ fn join(fleet: &mut Fleet, revision: Revision, time: i64, texts: &[String], join
         health: Health::from_code(joined.health).unwrap_or(Health::Unknown),
         said: joined.said,
         streak: 1,
-        ..Target::vacant()
+        ..Target::new()
     };
     target.mark(super::target::ARRIVED, target.is_where_expected());
-    fleet.insert(joined.slot, revision, target);
+    fleet.insert(joined.slot, revision, (&joined.name, target));
 }
 
 fn report(target: &mut Target, shared: &mut Texts, time: i64, texts: &[String], change: &Change) {

@@ -81,11 +81,9 @@ pub(crate) fn said_of(code: u8) -> Said {
     }
 }
 
-/// A target. Numbers of texts are those of the fleet's interners. Times are listening times in milliseconds.
+/// A target; its name stands elsewhere. Numbers of texts are those of the fleet's interners. Times are listening times in milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// Empty when the slot is vacant.
-    pub(crate) name: Box<str>,
     /// When what it said last began: the same version and the same health ever since.
     pub(crate) since: i64,
     /// When it was told the version that it is told.
@@ -117,9 +115,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn vacant() -> Self {
+    /// One of which nothing is known.
+    pub(crate) fn new() -> Self {
         Self {
-            name: Box::from(""),
             since: 0,
             told_at: 0,
             due: NEVER,
@@ -139,10 +137,6 @@ impl Target {
             cause: 0,
             marks: 0,
         }
-    }
-
-    pub(crate) fn is_vacant(&self) -> bool {
-        self.name.is_empty()
     }
 
     pub(crate) fn has(&self, mark: u8) -> bool {
@@ -294,6 +288,6 @@ mod tests {
 
     #[test]
     fn a_target_costs_no_more_than_it_must() {
-        assert_eq!(size_of::<Target>(), 80);
+        assert_eq!(size_of::<Target>(), 64);
     }
 }

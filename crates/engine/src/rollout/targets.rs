@@ -5,6 +5,7 @@ use unisono_model::ids::Revision;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::interner::Interner;
+use super::names::Names;
 use super::target::Target;
 
 /// Targets in one chunk, which is one row of a checkpoint.
@@ -15,7 +16,21 @@ struct Chunk {
     /// What the row that it was loaded from has seen already.
     seen: Revision,
     dirty: bool,
+    names: Names,
+    /// As many places as were ever used; what a vacant one holds means nothing.
     targets: Vec<Target>,
+}
+
+impl Chunk {
+    fn get(&self, at: usize) -> Option<&Target> {
+        self.targets.get(at).filter(|_| !self.names.is_vacant(at))
+    }
+
+    /// The targets by place, each with its name; `None` for a vacant place.
+    fn places(&self) -> impl Iterator<Item = Option<(&str, &Target)>> {
+        let used = 0..self.targets.len();
+        used.map(|at| Some((self.names.get(at), self.get(at)?)))
+    }
 }
 
 /// The texts that targets share.
@@ -81,14 +96,20 @@ impl Targets {
 
     pub(crate) fn get(&self, slot: u32) -> Option<&Target> {
         let (chunk, at) = place(slot);
-        self.chunks.get(chunk)?.targets.get(at).filter(|it| !it.is_vacant())
+        self.chunks.get(chunk)?.get(at)
+    }
+
+    /// The name of the target in a slot; empty when the slot is vacant.
+    pub(crate) fn name(&self, slot: u32) -> &str {
+        let (chunk, at) = place(slot);
+        self.chunks.get(chunk).map_or("", |chunk| chunk.names.get(at))
     }
 
     /// A target that an event changes; `None` when it is gone, or its row has seen the event.
     pub(crate) fn change(&mut self, slot: u32, revision: Revision) -> Option<&mut Target> {
         let (number, at) = place(slot);
         let chunk = self.chunks.get_mut(number)?;
-        if chunk.seen >= revision || chunk.targets.get(at).is_none_or(Target::is_vacant) {
+        if chunk.seen >= revision || chunk.get(at).is_none() {
             return None;
         }
         if !chunk.dirty {
@@ -101,17 +122,15 @@ impl Targets {
     /// Derived marks of a target change without an event.
     pub(crate) fn derived(&mut self, slot: u32) -> Option<&mut Target> {
         let (chunk, at) = place(slot);
-        self.chunks
-            .get_mut(chunk)?
-            .targets
-            .get_mut(at)
-            .filter(|it| !it.is_vacant())
+        let chunk = self.chunks.get_mut(chunk)?;
+        chunk.get(at)?;
+        chunk.targets.get_mut(at)
     }
 
     pub(crate) fn find(&self, group: u32, name: &str) -> Option<u32> {
         self.index
             .find(hash(group, name), |slot| {
-                self.get(*slot).is_some_and(|it| it.group == group && *it.name == *name)
+                self.name(*slot) == name && self.get(*slot).is_some_and(|it| it.group == group)
             })
             .copied()
     }
@@ -123,18 +142,23 @@ impl Targets {
     }
 
     /// Puts a new target into its slot; false when its row has seen that.
-    pub(crate) fn insert(&mut self, slot: u32, revision: Revision, target: Target) -> bool {
+    pub(crate) fn insert(&mut self, slot: u32, revision: Revision, (name, target): (&str, Target)) -> bool {
         let (number, at) = place(slot);
-        self.reach(number, at);
+        let end = self.end();
+        if end <= slot {
+            self.reach(number, at + 1);
+            self.vacant.extend((end..slot).rev().chain([slot]));
+        }
         let chunk = &mut self.chunks[number];
-        if chunk.seen >= revision || !chunk.targets[at].is_vacant() {
+        if chunk.seen >= revision || !chunk.names.is_vacant(at) {
             return false;
         }
         if !chunk.dirty {
             chunk.dirty = true;
             self.changed.push(slot / CHUNK);
         }
-        let hash = hash(target.group, &target.name);
+        let hash = hash(target.group, name);
+        chunk.names.set(at, name);
         chunk.targets[at] = target;
         self.enter(slot, hash);
         if self.vacant.last() == Some(&slot) {
@@ -145,28 +169,17 @@ impl Targets {
         true
     }
 
-    /// Makes room up to a place; what lies between is vacant.
-    fn reach(&mut self, number: usize, at: usize) {
-        let first = self.end();
+    /// Makes room for so many places of a chunk, and for all before it.
+    fn reach(&mut self, number: usize, places: usize) {
         while self.chunks.len() <= number {
             if let Some(last) = self.chunks.last_mut() {
-                last.targets.resize_with(CHUNK as usize, Target::vacant);
+                last.targets.resize_with(CHUNK as usize, Target::new);
             }
-            self.chunks.push(Chunk {
-                targets: Vec::with_capacity(CHUNK as usize),
-                ..Chunk::default()
-            });
+            self.chunks.push(Chunk::default());
         }
-        let chunk = &mut self.chunks[number];
-        while chunk.targets.len() <= at {
-            chunk.targets.push(Target::vacant());
-        }
-        let last = u32::try_from(number).unwrap_or(u32::MAX) * CHUNK + u32::try_from(at).unwrap_or(0);
-        if first < last {
-            self.vacant.extend((first..last).rev());
-        }
-        if first <= last {
-            self.vacant.push(last);
+        let targets = &mut self.chunks[number].targets;
+        if targets.len() < places {
+            targets.resize_with(places, Target::new);
         }
     }
 
@@ -174,27 +187,30 @@ impl Targets {
         let chunks = &self.chunks;
         self.index.insert_unique(hash, slot, |slot| {
             let (chunk, at) = place(*slot);
-            let target = &chunks[chunk].targets[at];
-            self::hash(target.group, &target.name)
+            let chunk = &chunks[chunk];
+            self::hash(chunk.targets[at].group, chunk.names.get(at))
         });
     }
 
     /// Takes a target out of its slot.
     pub(crate) fn remove(&mut self, slot: u32, revision: Revision) -> Option<Target> {
-        let target = std::mem::replace(self.change(slot, revision)?, Target::vacant());
-        let hash = hash(target.group, &target.name);
-        if let Ok(entry) = self.index.find_entry(hash, |it| *it == slot) {
+        let target = self.change(slot, revision)?.clone();
+        let (number, at) = place(slot);
+        let names = &mut self.chunks[number].names;
+        if let Ok(entry) = self
+            .index
+            .find_entry(hash(target.group, names.get(at)), |it| *it == slot)
+        {
             entry.remove();
         }
+        names.set(at, "");
         self.vacant.push(slot);
         Some(target)
     }
 
     /// All of them, by slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Target)> {
-        let all = (0..).step_by(CHUNK as usize).zip(&self.chunks);
-        all.flat_map(|(first, chunk)| (first..).zip(&chunk.targets))
-            .filter(|(_, target)| !target.is_vacant())
+        self.iter_from(0)
     }
 
     /// Those of them from a slot on.
@@ -203,8 +219,9 @@ impl Targets {
         let all = (first * CHUNK..)
             .step_by(CHUNK as usize)
             .zip(self.chunks.iter().skip(first as usize));
-        all.flat_map(|(first, chunk)| (first..).zip(&chunk.targets))
-            .filter(move |(at, target)| *at >= slot && !target.is_vacant())
+        all.flat_map(|(first, chunk)| (first..).zip(chunk.places()))
+            .filter_map(|(at, place)| Some((at, place?.1)))
+            .filter(move |(at, _)| *at >= slot)
     }
 
     /// The chunks that changed since this was last asked.
@@ -215,9 +232,9 @@ impl Targets {
         std::mem::take(&mut self.changed)
     }
 
-    /// The places of one chunk; `None` when nothing was ever there.
-    pub(crate) fn chunk(&self, number: u32) -> Option<&[Target]> {
-        self.chunks.get(number as usize).map(|chunk| chunk.targets.as_slice())
+    /// The targets of one chunk by place, each with its name; `None` when nothing was ever there.
+    pub(crate) fn chunk(&self, number: u32) -> Option<impl Iterator<Item = Option<(&str, &Target)>>> {
+        self.chunks.get(number as usize).map(Chunk::places)
     }
 
     pub(crate) fn chunks(&self) -> u32 {
@@ -225,30 +242,25 @@ impl Targets {
     }
 
     /// Puts back a chunk that a checkpoint kept.
-    pub(crate) fn load(&mut self, number: u32, seen: Revision, targets: Vec<Target>) {
-        let last = targets.len().saturating_sub(1);
-        self.reach(number as usize, last);
-        let chunk = &mut self.chunks[number as usize];
-        chunk.seen = seen;
-        for (at, target) in targets.into_iter().enumerate() {
+    pub(crate) fn load(&mut self, number: u32, seen: Revision, targets: Vec<Option<(&str, Target)>>) {
+        self.reach(number as usize, targets.len());
+        self.chunks[number as usize].seen = seen;
+        for (slot, place) in (number * CHUNK..).zip(targets) {
+            let Some((name, target)) = place else { continue };
+            let chunk = &mut self.chunks[number as usize];
+            let (hash, at) = (hash(target.group, name), (slot % CHUNK) as usize);
+            chunk.names.set(at, name);
             chunk.targets[at] = target;
-        }
-        for at in 0..=last {
-            let target = &self.chunks[number as usize].targets[at];
-            if !target.is_vacant() {
-                let hash = hash(target.group, &target.name);
-                let slot = number * CHUNK + u32::try_from(at).unwrap_or(0);
-                self.enter(slot, hash);
-            }
+            self.enter(slot, hash);
         }
     }
 
     /// Finds the vacant slots again, after chunks were loaded.
     pub(crate) fn loaded(&mut self) {
         let all = (0..).step_by(CHUNK as usize).zip(&self.chunks);
-        let slots = all.flat_map(|(first, chunk)| (first..).zip(&chunk.targets));
+        let slots = all.flat_map(|(first, chunk)| (first..).zip(chunk.places()));
         self.vacant = slots
-            .filter(|(_, target)| target.is_vacant())
+            .filter(|(_, place)| place.is_none())
             .map(|(slot, _)| slot)
             .collect();
         self.vacant.reverse();

@@ -545,7 +545,7 @@ impl Fleet {
         let (text, _) = split_traits(self.texts.traits.get(target.traits));
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         Some(CallTarget {
-            name: Self::target_name(target),
+            name: self.target_name(slot),
             group: self.group_name(target),
             version: self.version(target.version),
             health: target.health,
@@ -562,8 +562,8 @@ impl Fleet {
         }
     }
 
-    fn target_name(target: &Target) -> TargetName {
-        match TargetName::parse(&target.name).or_else(|_| TargetName::parse("?")) {
+    fn target_name(&self, slot: u32) -> TargetName {
+        match TargetName::parse(self.targets.name(slot)).or_else(|_| TargetName::parse("?")) {
             Ok(name) => name,
             Err(_) => unreachable!("a mark is a name"),
         }
@@ -575,7 +575,7 @@ impl Fleet {
         let target = self.targets.get(slot)?;
         Some(TargetId {
             group: self.group_name(target),
-            name: Self::target_name(target),
+            name: self.target_name(slot),
         })
     }
 
@@ -606,7 +606,7 @@ impl Fleet {
         let told = self.guidance(target);
         Some(Instruction {
             group: self.group_name(target),
-            name: Self::target_name(target),
+            name: self.target_name(slot),
             version: told.version,
             change: told.change,
             phase: told.phase,
@@ -688,7 +688,7 @@ impl Fleet {
         let instant = |time: i64| self.head.instant(time);
         Some(TargetView {
             group: self.group_name(target),
-            name: Self::target_name(target),
+            name: self.target_name(slot),
             version: self.version(target.version),
             expected: self.version(target.instructed()),
             health: target.health,
@@ -725,11 +725,11 @@ impl Fleet {
 
     /// Targets as older controllers are answered: with the version that each should run.
     pub fn classic_targets<'a>(&'a self, slots: &'a [u32]) -> impl Iterator<Item = ClassicTarget> + 'a {
-        let targets = slots.iter().filter_map(|slot| self.targets.get(*slot));
-        targets.map(|target| {
+        let targets = slots.iter().filter_map(|slot| Some((*slot, self.targets.get(*slot)?)));
+        targets.map(|(slot, target)| {
             let told = self.guidance(target);
             ClassicTarget {
-                name: target.name.to_string(),
+                name: self.targets.name(slot).to_owned(),
                 group: self.texts.groups.get(target.group).to_owned(),
                 tags: String::new(),
                 version: told.version,

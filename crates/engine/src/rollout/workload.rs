@@ -6,13 +6,11 @@ use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::name::Name;
 use unisono_model::rollout::{EntityName, Policy, Report, Reports, Said, Version, read_policy};
 
-use super::command::{By, RolloutCommand, Verb};
+use super::command::{By, RolloutCommand, TARGETS_AT_ONCE, Verb};
 use crate::codec::BatchWriter;
 use crate::snapshot::{Entity, LoadError};
 use crate::{Command, Event, Rejection, Settings, State};
 
-/// Targets that report in one command.
-const TOGETHER: usize = 100_000;
 const ZONES: usize = 20;
 const BEGIN: Timestamp = Timestamp(1_767_225_600_000);
 
@@ -21,7 +19,7 @@ const BEGIN: Timestamp = Timestamp(1_767_225_600_000);
 pub struct Workload {
     state: State,
     now: Timestamp,
-    names: Vec<String>,
+    targets: usize,
     zones: Vec<String>,
     events: u64,
     bytes: u64,
@@ -33,6 +31,11 @@ fn address() -> (Name, EntityName) {
         (Ok(namespace), Ok(entity)) => (namespace, entity),
         _ => unreachable!("a word is a name"),
     }
+}
+
+/// Made when it is asked for, so that memory holds the fleet's names alone.
+fn name(target: usize) -> String {
+    format!("host-{target:07}.example")
 }
 
 fn version(text: &str) -> Version {
@@ -54,7 +57,7 @@ impl Workload {
         let mut workload = Self {
             state: State::new(Settings::default()),
             now: BEGIN,
-            names: (0..targets).map(|number| format!("host-{number:07}.example")).collect(),
+            targets,
             zones: (0..ZONES).map(|number| format!("zone-{number}")).collect(),
             events: 0,
             bytes: 0,
@@ -64,8 +67,8 @@ impl Workload {
             policy: policy(r#"{"batch": "1%", "health": {"healthyForSeconds": 0}}"#),
             classic: None,
         });
-        // One after the other, so that the memory of all of them is not taken for the fleet's.
-        for part in 0..targets.div_ceil(TOGETHER) {
+        // Each made when it is its turn, so that the memory of all of them is not taken for the fleet's.
+        for part in 0..targets.div_ceil(TARGETS_AT_ONCE) {
             let reports = workload.part(part, "v1", "running");
             workload.report(reports);
         }
@@ -103,17 +106,17 @@ impl Workload {
     /// All targets in commands as an API makes them: each says that it runs a version and is well.
     #[must_use]
     pub fn parts(&self, version: &str, message: &str) -> Vec<Arc<Reports>> {
-        let all = 0..self.names.len().div_ceil(TOGETHER);
+        let all = 0..self.targets.div_ceil(TARGETS_AT_ONCE);
         all.map(|part| self.part(part, version, message)).collect()
     }
 
     fn part(&self, part: usize, version: &str, message: &str) -> Arc<Reports> {
-        let first = part * TOGETHER;
-        let names = self.names.iter().enumerate().skip(first).take(TOGETHER);
-        let mut reports = Reports::with_capacity(names.len());
-        for (number, name) in names {
+        let first = part * TARGETS_AT_ONCE;
+        let last = (first + TARGETS_AT_ONCE).min(self.targets);
+        let mut reports = Reports::with_capacity(last - first);
+        for number in first..last {
             let _ = reports.push(&Report {
-                name: name.as_str().into(),
+                name: name(number).into(),
                 group: "web".into(),
                 version: Some(version.into()),
                 message: message.into(),
@@ -170,9 +173,9 @@ impl Workload {
         let Some(slot) = fleet.tally.due.first().map(|(_, slot)| *slot) else {
             return false;
         };
-        let (place, mut reports) = (slot as usize, Reports::with_capacity(1));
+        let mut reports = Reports::with_capacity(1);
         let _ = reports.push(&Report {
-            name: self.names[place].as_str().into(),
+            name: name(slot as usize).into(),
             group: "web".into(),
             version: Some("v2".into()),
             message: "running".into(),
@@ -218,11 +221,10 @@ impl Workload {
         (self.events, self.bytes)
     }
 
-    /// Bytes of the targets' names, and of the workload's own copy of them.
+    /// Bytes of the targets' names.
     #[must_use]
     pub fn name_bytes(&self) -> usize {
-        let own = |name: &String| size_of::<String>() + name.capacity() + name.len();
-        self.names.iter().map(own).sum()
+        (0..self.targets).map(|target| name(target).len()).sum()
     }
 
     /// Targets that are in flight.

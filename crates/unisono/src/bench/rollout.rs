@@ -62,7 +62,7 @@ struct Figures {
 struct Decided {
     /// One report, with everything that follows from it decided, encoded and folded.
     report_decide_us: Quantiles,
-    /// A million reports that say nothing new, in requests of 100,000.
+    /// A million reports that say nothing new, in commands as the API makes them.
     million_reports_seconds: f64,
     /// The same of which each says something new.
     million_new_reports_seconds: f64,

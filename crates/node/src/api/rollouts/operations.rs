@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
-use unisono_engine::rollout::{By, RolloutCommand, RolloutReply, Told, Verb};
+use unisono_engine::rollout::{By, RolloutCommand, RolloutReply, TARGETS_AT_ONCE, Told, Verb};
 use unisono_engine::{Command, Rejection, Reply, State};
 use unisono_model::name::Name;
 use unisono_model::problem::{Mistake, Span};
@@ -14,8 +14,6 @@ use unisono_model::rollout::{ClassicOptions, Done, EntityName, Fault, Policy, Re
 use crate::api::Api;
 use crate::api::problem::{Answer, ApiError};
 
-/// Targets that are decided by one command: others have their turn after it.
-const TARGETS_AT_ONCE: usize = 2_048;
 /// Commands of one request that wait to be decided, or to be durable.
 const COMMANDS_AT_ONCE: usize = 2;
 
