@@ -1,6 +1,8 @@
 //! What reports lead to. One that says nothing new costs a look-up and a bit; all that is new in a request goes into one
 //! event.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 use unisono_model::ids::Timestamp;
 use unisono_model::limits::MAX_TARGETS;
@@ -86,7 +88,7 @@ struct Reporting<'a> {
     joined: Vec<Joined>,
     changes: Vec<Change>,
     /// Combined traits that are not in the fleet yet have to live somewhere.
-    traits: &'a [String],
+    traits: &'a [Cow<'a, str>],
     took: (i64, i64),
 }
 
@@ -112,7 +114,7 @@ fn report(
         }
     }
     let chosen = last_words(fleet, reports, &mut reply.slots, &news);
-    let traits: Vec<String> = chosen
+    let traits: Vec<Cow<'_, str>> = chosen
         .iter()
         .map(|index| traits_of(fleet, reply.slots[*index], reports.get(*index)))
         .collect();
@@ -177,6 +179,8 @@ fn sift(fleet: &Fleet, reports: &Reports, time: i64) -> (Vec<u32>, Vec<usize>) {
     let open = rules.forward || rules.back;
     let (mut slots, mut news) = (Vec::with_capacity(reports.len()), Vec::new());
     let mut last_group: (&str, Option<u32>) = ("", Some(NONE));
+    // Whoever reports many targets does so in the same order each time.
+    let mut guess = 0;
     let mut found = [None; TOGETHER];
     let mut index = 0;
     while index < reports.len() {
@@ -186,7 +190,10 @@ fn sift(fleet: &Fleet, reports: &Reports, time: i64) -> (Vec<u32>, Vec<usize>) {
             if report.group != last_group.0 {
                 last_group = (report.group, fleet.texts.groups.find(report.group));
             }
-            *place = last_group.1.and_then(|group| fleet.targets.find(group, report.name));
+            *place = last_group
+                .1
+                .and_then(|group| fleet.targets.find_near(guess, group, report.name));
+            guess = place.unwrap_or(guess).saturating_add(1);
         }
         for (place, at) in found.iter().zip(index..end) {
             let target = place.and_then(|slot| Some((slot, fleet.targets.get(slot)?)));
@@ -234,33 +241,36 @@ fn last_words<'a>(fleet: &Fleet, reports: &'a Reports, slots: &mut [u32], news: 
     let unknown = news.iter().filter(|index| slots[**index] == u32::MAX).count();
     let mut free = fleet.targets.next_slots(unknown);
     let mut given: FxHashMap<(&'a str, &'a str), u32> = FxHashMap::default();
-    let mut last: FxHashMap<u32, usize> = FxHashMap::default();
+    let mut is_news = vec![false; slots.len()];
     for index in news {
+        is_news[*index] = true;
         if slots[*index] == u32::MAX {
             let report = reports.get(*index);
             let slot = given.entry((report.group, report.name));
             slots[*index] = *slot.or_insert_with(|| free.next().unwrap_or(u32::MAX));
         }
-        last.insert(slots[*index], *index);
     }
-    for (index, slot) in slots.iter().enumerate() {
-        if let Some(known) = last.get_mut(slot) {
-            *known = index;
-        }
-    }
-    let mut chosen: Vec<usize> = last.into_values().collect();
+    let mut named: Vec<(u32, usize)> = slots.iter().copied().zip(0..).collect();
+    named.sort_unstable();
+    let with_news = |same: &&[(u32, usize)]| same.iter().any(|(_, index)| is_news[*index]);
+    let by_target = named.chunk_by(|a, b| a.0 == b.0).filter(with_news);
+    let mut chosen: Vec<usize> = by_target.flat_map(|same| same.last()).map(|it| it.1).collect();
     chosen.sort_unstable();
     chosen
 }
 
 /// The traits that a target has after a report.
-fn traits_of(fleet: &Fleet, slot: u32, report: Reported<'_>) -> String {
+fn traits_of<'a>(fleet: &'a Fleet, slot: u32, report: Reported<'_>) -> Cow<'a, str> {
     let known = fleet
         .targets
         .get(slot)
         .map_or("", |target| fleet.texts.traits.get(target.traits));
     let (labels, zone) = split_traits(known);
-    join_traits(report.labels.unwrap_or(labels), report.time_zone.unwrap_or(zone))
+    let new = (report.labels.unwrap_or(labels), report.time_zone.unwrap_or(zone));
+    if new == (labels, zone) {
+        return known.into();
+    }
+    join_traits(new.0, new.1).into()
 }
 
 /// The version that targets get which the last rollout did not reach, once it has succeeded.

@@ -129,10 +129,20 @@ impl Targets {
 
     pub(crate) fn find(&self, group: u32, name: &str) -> Option<u32> {
         self.index
-            .find(hash(group, name), |slot| {
-                self.name(*slot) == name && self.get(*slot).is_some_and(|it| it.group == group)
-            })
+            .find(hash(group, name), |slot| self.is(*slot, group, name))
             .copied()
+    }
+
+    /// The same for one that may well be in the slot `guess`.
+    pub(crate) fn find_near(&self, guess: u32, group: u32, name: &str) -> Option<u32> {
+        if self.is(guess, group, name) {
+            return Some(guess);
+        }
+        self.find(group, name)
+    }
+
+    fn is(&self, slot: u32, group: u32, name: &str) -> bool {
+        self.name(slot) == name && self.get(slot).is_some_and(|it| it.group == group)
     }
 
     /// The slots that the next `count` new targets get.

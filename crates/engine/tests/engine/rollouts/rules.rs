@@ -1020,3 +1020,25 @@ fn many_targets_are_told_what_each_is_told() {
         );
     }
 }
+
+#[test]
+fn of_several_reports_of_one_target_in_a_request_the_last_one_counts_whatever_their_order() {
+    let mut world = World::with(5, QUICK);
+    let well = |name| says(name, "v1", Said::Healthy);
+    let gone = |name| says(name, "v1", Said::Offline);
+    let told = world.report(&[
+        gone("t4"),
+        well("t2"),
+        gone("new"),
+        well("t4"),
+        gone("t0"),
+        well("t1"),
+        well("new"),
+        gone("t2"),
+    ]);
+    let names: Vec<&str> = told.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["t4", "t2", "new", "t4", "t0", "t1", "new", "t2"]);
+    let health = ["t0", "t1", "t2", "t3", "t4", "new"].map(|name| world.view(name).health);
+    let (well, gone) = (Health::Healthy, Health::Offline);
+    assert_eq!(health, [gone, well, gone, well, well, well]);
+}
