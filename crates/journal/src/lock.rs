@@ -82,6 +82,13 @@ impl DataDirLock {
         Ok(Self { file, path, number })
     }
 
+    /// Lets go of the directory, whoever still looks at the lock. Closing the file does not suffice: a process that is just
+    /// being started shares it for a moment, and keeps the lock until it runs its own program.
+    pub fn unlock(&self) {
+        // What is closed soon after is unlocked then at the latest.
+        let _ = self.file.unlock();
+    }
+
     /// How often the directory was locked, this time included. It begins again when the file was removed.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -100,6 +107,12 @@ impl DataDirLock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Drop for DataDirLock {
+    fn drop(&mut self) {
+        self.unlock();
     }
 }
 
@@ -140,6 +153,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(DataDirLock::acquire(dir.path()).unwrap());
         DataDirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_released_directory_can_be_locked_again_while_its_file_is_still_open_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DataDirLock::acquire(dir.path()).unwrap();
+        let shared = lock.file.try_clone().unwrap();
+        drop(lock);
+        DataDirLock::acquire(dir.path()).unwrap();
+        drop(shared);
     }
 
     #[test]

@@ -105,11 +105,14 @@ impl DirectoryLease {
 
     fn release(&self, holder: &Holder) -> bool {
         let mut state = self.lock();
-        let ours = state.held.as_ref().is_some_and(|(by, _)| by == holder);
-        if ours {
-            state.held = None;
+        match state.held.take_if(|(by, _)| by == holder) {
+            Some((_, lock)) => {
+                // A look at it that is under way must not keep it from whoever comes next.
+                lock.unlock();
+                true
+            }
+            None => false,
         }
-        ours
     }
 }
 

@@ -9,8 +9,10 @@ use unisono_store::{Store, StoreError, StoreOptions};
 
 use super::handle::Unavailable;
 
-/// For how long whoever still reads the old store may keep it.
+/// For how long whoever still reads the old store may keep it: before it is opened again, and what an earlier node of this
+/// process left behind.
 const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_AT_START: Duration = Duration::from_secs(5);
 
 /// Where everybody finds the store. Cheap to clone.
 #[derive(Clone)]
@@ -20,10 +22,10 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// Opens the store of a data directory.
+    /// Opens the store of a data directory, which is locked: whoever still has the store is about to leave it.
     pub(super) fn open(data: &Path) -> Result<Self, StoreError> {
         let directory = data.join("store");
-        let store = Store::open(StoreOptions::new(directory.clone()))?;
+        let store = open(&directory, PATIENCE_AT_START)?;
         Ok(Self {
             directory,
             store: Arc::new(ArcSwapOption::from_pointee(store)),
@@ -44,16 +46,20 @@ impl Shelf {
     /// Opens the store again, when nobody uses the old one any more.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         self.clear();
-        let begin = Instant::now();
-        let store = loop {
-            match Store::open(StoreOptions::new(self.directory.clone())) {
-                Err(StoreError::Locked { .. }) if begin.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                opened => break opened?,
-            }
-        };
+        let store = open(&self.directory, PATIENCE)?;
         self.store.store(Some(Arc::new(store)));
         Ok(())
+    }
+}
+
+fn open(directory: &Path, patience: Duration) -> Result<Store, StoreError> {
+    let begin = Instant::now();
+    loop {
+        match Store::open(StoreOptions::new(directory)) {
+            Err(StoreError::Locked { .. }) if begin.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
     }
 }
