@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use unisono_model::ids::Revision;
 use unisono_model::leases::{LeaseRequest, LeaseView};
+use unisono_model::name::Name;
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -69,12 +70,13 @@ impl Client {
     pub async fn keep_lease(&self, request: &LeaseRequest) -> Result<KeptLease, ClientError> {
         let asked = running_ms();
         let lease = self.grant_lease(request).await?;
-        let id = lease.id;
+        let (id, holder) = (lease.id, lease.holder.clone());
         let deadline = Arc::new(AtomicU64::new(asked.saturating_add(request.ttl_ms)));
         let (sender, state) = watch::channel(State::Held(Arc::new(lease)));
         let keeper = Keeper {
             client: self.clone(),
             id,
+            holder,
             ttl_ms: request.ttl_ms,
             deadline: Arc::clone(&deadline),
             renewed: asked,
@@ -143,21 +145,24 @@ impl KeptLease {
         }
     }
 
-    /// Waits until the server, with a renewal, says that the lease does not hold this token any more; it may hold others.
+    /// Waits until the server, with a renewal, says that the lease does not hold this token any more; it may hold others. A
+    /// lease that is lost says nothing of that: see [`KeptLease::lost`].
     pub async fn loses(&self, token: Revision) {
         let mut state = self.state.clone();
         let holds = |lease: &LeaseView| lease.holds.iter().any(|held| held.token == token);
         // What was known before the token was granted says nothing of it.
         let known = |lease: &LeaseView| lease.holds.iter().any(|held| held.token >= token);
         let mut seen = false;
-        let lost = state.wait_for(|state| match state {
-            State::Lost(_) => true,
+        let gone = state.wait_for(|state| match state {
+            State::Lost(_) => false,
             State::Held(lease) => {
                 seen |= known(lease);
                 seen && !holds(lease)
             }
         });
-        let _ = lost.await;
+        if gone.await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Ends it, with everything that it holds.
@@ -180,6 +185,8 @@ impl Drop for KeptLease {
 struct Keeper {
     client: Client,
     id: Revision,
+    /// A server on other data may have given the id to somebody else.
+    holder: Name,
     ttl_ms: u64,
     deadline: Arc<AtomicU64>,
     /// When the last renewal that succeeded was sent.
@@ -209,7 +216,8 @@ impl Keeper {
                 continue;
             }
             match self.renew(Duration::from_millis(deadline - now)).await {
-                Ok(()) => {
+                Ok(false) => return LeaseLost::Ended,
+                Ok(true) => {
                     last = None;
                     next = self.renewed + self.ttl_ms / 3;
                 }
@@ -222,7 +230,8 @@ impl Keeper {
         }
     }
 
-    async fn renew(&mut self, within: Duration) -> Result<(), ClientError> {
+    /// Whether it is still ours.
+    async fn renew(&mut self, within: Duration) -> Result<bool, ClientError> {
         let sent = running_ms();
         // A try that takes too long leaves no time for another one.
         let patience = Duration::from_millis(self.ttl_ms / 3).min(within);
@@ -231,10 +240,13 @@ impl Keeper {
             url: self.client.server().to_owned(),
             seconds: patience.as_secs(),
         })??;
+        if lease.holder != self.holder {
+            return Ok(false);
+        }
         self.renewed = sent;
         self.deadline
             .fetch_max(sent.saturating_add(self.ttl_ms), Ordering::AcqRel);
         self.state.send_replace(State::Held(Arc::new(lease)));
-        Ok(())
+        Ok(true)
     }
 }

@@ -4,14 +4,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// `SIGTERM` and `SIGINT`, caught from the moment this exists.
+/// `SIGTERM`, `SIGINT`, and `SIGHUP` where that is not ignored, caught from the moment this exists.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// Begins to catch both.
+    /// Begins to catch them.
     ///
     /// # Errors
     /// [`Failure::Work`] when the system refuses.
@@ -20,14 +21,25 @@ impl Signals {
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
+            // As `nohup` starts it, it outlives its terminal.
+            hangup: (!is_ignored(SignalKind::hangup()))
+                .then(|| catch(SignalKind::hangup()))
+                .transpose()?,
         })
     }
 
     /// Waits for the next one, and gives its name.
     pub(crate) async fn next(&mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = hangup => "SIGHUP",
         }
     }
 
@@ -50,4 +62,12 @@ impl Signals {
         tracing::warn!("{name} again: leaving at once");
         std::process::exit(1);
     }
+}
+
+/// Whether whoever started this process wants the signal to be ignored.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }

@@ -5,13 +5,13 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
-use unisono_client::{Client, ClientError, KeptLease};
+use unisono_client::{Client, ClientError, KeptLease, LeaseLost};
 use unisono_model::ids::Revision;
 use unisono_model::leases::{AcquireRequest, GrantView, HolderView, LeaseRequest, LockFamily, LockMode};
 use unisono_model::limits::{MAX_LEASE_MS, MAX_PERMITS};
@@ -25,6 +25,10 @@ use crate::signals::Signals;
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
 /// A lock that is watched in vain for so long is watched anew.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is looked who is left of a command that has to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// For how long giving back what is held is tried.
+const GIVE_BACK: Duration = Duration::from_secs(5);
 
 /// The lock, and what to run under it.
 #[derive(Args, Clone, Debug)]
@@ -131,9 +135,23 @@ impl UnderArgs {
             }
             Err(_) => granted.map(drop),
         };
-        // Whoever is next has it at once. If that does not get through, the lease ends by itself.
-        let _ = lease.end().await;
+        give_back(&client, lease, self.ttl).await;
         ended
+    }
+}
+
+/// Whoever is next has it at once. If that does not get through, the lease ends by itself.
+async fn give_back(client: &Client, lease: KeptLease, ttl: Duration) {
+    let id = lease.id();
+    let begin = Instant::now();
+    let mut failed = lease.end().await.err();
+    while let Some(error) = failed.take_if(|error| error.code() != Some("lease-not-found")) {
+        if begin.elapsed() >= GIVE_BACK {
+            tracing::warn!("what was held could not be given back: {error}; others have it within {ttl:?}");
+            return;
+        }
+        tokio::time::sleep(GIVE_BACK / 20).await;
+        failed = client.revoke_lease(id).await.err();
     }
 }
 
@@ -180,19 +198,19 @@ async fn supervise(
             why = &mut lost => break why,
         }
     };
-    let family = held.family.as_str();
-    tracing::warn!("the {family} is lost, so the command is ended: {why}");
+    // First of all: nothing that this process has to say may keep the command alive.
     send(group, Signal::TERM);
     let until = match held.lease.remaining() {
         // It was taken: the lease is still there, and what it held is not.
         remaining if remaining > grace => grace,
         remaining => remaining,
     };
-    if tokio::time::timeout(until, child.wait()).await.is_err() {
-        send(group, Signal::KILL);
-        // It cannot refuse.
-        let _ = child.wait().await;
-    }
+    let kill = std::thread::spawn(move || end_of(group, until));
+    let family = held.family.as_str();
+    tracing::warn!("the {family} is lost, so the command is ended: {why}");
+    // It cannot refuse.
+    let _ = child.wait().await;
+    let _ = tokio::task::spawn_blocking(|| kill.join()).await;
     Err(Failure::work(format!(
         "{family} \"{}\" was lost while the command ran: {why}",
         held.name
@@ -244,12 +262,29 @@ fn send(group: Option<Pid>, signal: Signal) {
     }
 }
 
+/// Waits until nobody is left in the group, and kills who is when the time is over.
+fn end_of(group: Option<Pid>, within: Duration) {
+    let Some(group) = group else { return };
+    let begin = Instant::now();
+    while begin.elapsed() < within {
+        if test_kill_process_group(group).is_err() {
+            return;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    send(Some(group), Signal::KILL);
+}
+
 fn number(signal: &str) -> u8 {
-    if signal == "SIGINT" { 2 } else { 15 }
+    u8::try_from(signal_of(signal).as_raw()).unwrap_or(15)
 }
 
 fn signal_of(signal: &str) -> Signal {
-    if signal == "SIGINT" { Signal::INT } else { Signal::TERM }
+    match signal {
+        "SIGINT" => Signal::INT,
+        "SIGHUP" => Signal::HUP,
+        _ => Signal::TERM,
+    }
 }
 
 impl Held<'_> {
@@ -260,9 +295,13 @@ impl Held<'_> {
             LockFamily::Election => "it resigned, or somebody deposed it",
         };
         tokio::select! {
+            biased;
             lost = self.lease.runs_short(grace) => lost.to_string(),
             () = self.lease.loses(self.grant.token) => taken.to_owned(),
-            () = self.taken() => taken.to_owned(),
+            () = self.taken() => match self.client.lease(self.lease.id()).await {
+                Err(error) if error.code() == Some("lease-not-found") => LeaseLost::Ended.to_string(),
+                _ => taken.to_owned(),
+            },
         }
     }
 

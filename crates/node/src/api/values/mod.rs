@@ -5,6 +5,7 @@ mod awaits;
 mod futures;
 mod operations;
 mod routes;
+mod same;
 mod schemas;
 mod watch;
 

@@ -1,6 +1,5 @@
 //! Reading and writing values, for whoever asks.
 
-use serde_json::Value as Json;
 use unisono_engine::value::{
     Data, Expect, Failed, Operation, Outcome, Shown, ValueCommand, ValueRejection, Write, Written,
 };
@@ -13,7 +12,7 @@ use unisono_model::values::{
     ValueView,
 };
 
-use super::{ListParams, asked};
+use super::{ListParams, asked, same};
 use crate::api::Api;
 use crate::api::definitions::{DEFAULT_LIMIT, MOST_LIMIT, MOST_TRIES};
 use crate::api::problem::{Answer, ApiError};
@@ -210,7 +209,6 @@ fn same_json(write: &Write, failed: &[Failed]) -> bool {
             return false;
         };
         let Data::Json(found) = &current.data else { return false };
-        let parse = |text: &str| serde_json::from_str::<Json>(text).ok();
-        parse(expected).is_some_and(|expected| parse(found) == Some(expected))
+        same::same(expected, found)
     })
 }

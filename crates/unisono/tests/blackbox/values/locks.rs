@@ -1,8 +1,11 @@
 //! Locks and elections, over the API and as `unisono lock` runs commands.
 
+use std::io::Write as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use unisono_model::api::JsonText;
 use unisono_model::leases::{AcquireRequest, CampaignRequest, LeaseRequest, LockMode, ProclaimRequest, StealRequest};
@@ -224,6 +227,24 @@ async fn a_kept_lease_lives_through_a_short_restart_and_is_lost_in_a_long_one() 
     assert!(lost.to_string().contains("could not be renewed in time"), "{lost}");
 }
 
+#[tokio::test]
+async fn a_lease_is_lost_when_a_server_on_other_data_has_given_its_id_to_somebody_else() {
+    let mut server = Server::start();
+    let named = |holder: &str| LeaseRequest {
+        holder: Name::parse(holder).unwrap(),
+        ttl_ms: 6_000,
+        party: None,
+    };
+    let kept = server.client().keep_lease(&named("one")).await.unwrap();
+    server.kill();
+    let mut other = server.successor("other");
+    other.restart();
+    let given = other.client().grant_lease(&named("another")).await.unwrap();
+    assert_eq!(given.id, kept.id());
+    let lost = tokio::time::timeout(PATIENCE, kept.lost()).await.unwrap();
+    assert!(lost.to_string().contains("has ended"), "{lost}");
+}
+
 // ---- unisono lock
 
 #[tokio::test]
@@ -316,6 +337,48 @@ async fn a_command_is_ended_with_its_children_when_its_lock_is_stolen() {
         shown.contains("taken by force") && shown.contains("it hangs"),
         "{shown}"
     );
+}
+
+#[tokio::test]
+async fn who_outlives_the_leader_of_the_group_is_ended_too_even_when_nobody_reads_what_is_said() {
+    let server = Server::start();
+    let (reader, writer) = std::io::pipe().unwrap();
+    fill(&writer);
+    let pid = server.site().path("pid");
+    let stays = format!("trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done", pid.display());
+    let script = "exec 2>/dev/null; sh -c \"$0\" & sleep 100";
+    let options = ["lock", "deploy", "--ttl", "8s", "--grace", "500ms", "--"];
+    let mut child = super::unisono(&server, &[&options[..], &["sh", "-c", script, &stays]].concat())
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let stubborn = eventually("it runs", || async { server.site().lines("pid").first().cloned() }).await;
+    assert!(run(&server, &["steal", "deploy", "--reason", "it hangs"]).status.success());
+    let stubborn = stubborn.parse().unwrap();
+    eventually("it is killed", || async { (!lives(stubborn)).then_some(()) }).await;
+    drop(reader);
+    child.wait().unwrap();
+}
+
+/// Writes into the pipe until it takes no more.
+fn fill(mut pipe: &std::io::PipeWriter) {
+    let flags = rustix::fs::fcntl_getfl(pipe).unwrap();
+    rustix::fs::fcntl_setfl(pipe, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while pipe.write(&[b'.'; 256]).is_ok() {}
+    rustix::fs::fcntl_setfl(pipe, flags).unwrap();
+}
+
+#[tokio::test]
+async fn a_command_ends_with_the_terminal_of_its_lock() {
+    let server = Server::start();
+    let script = format!("echo $$ > {}; exec sleep 100", server.site().path("pid").display());
+    let mut child = start(&server, &["lock", "deploy", "--", "sh", "-c", &script]);
+    let pid = eventually("it runs", || async { server.site().lines("pid").first().cloned() }).await;
+    let leader = Pid::from_child(&child);
+    kill_process(leader, Signal::HUP).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 1));
+    assert!(!lives(pid.parse().unwrap()));
 }
 
 #[tokio::test]
