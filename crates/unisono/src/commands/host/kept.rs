@@ -19,7 +19,7 @@ use crate::commands::keep::{FromKeeper, PROGRAM, ToKeeper};
 /// A command that runs, behind its keeper. When this is dropped early, the keeper sees that its host is gone.
 pub(super) struct Kept {
     /// Reaped in the background when this is dropped.
-    _keeper: Child,
+    keeper: Child,
     said: Lines<BufReader<OwnedReadHalf>>,
     host: OwnedWriteHalf,
     leader: Pid,
@@ -52,7 +52,7 @@ impl Kept {
             Some(FromKeeper::Started(leader)) => {
                 let leader = Pid::from_raw(leader).ok_or_else(|| io::Error::other("it has no process id"))?;
                 Ok(Self {
-                    _keeper: keeper,
+                    keeper,
                     said,
                     host,
                     leader,
@@ -75,6 +75,12 @@ impl Kept {
     /// Asks the command to leave, and has it killed when it is still there after the grace.
     pub(super) async fn stop(&mut self, grace: Duration) {
         tell(&mut self.host, ToKeeper::Stop(millis(grace))).await;
+    }
+
+    /// Kills a keeper that does not do what it was told, such as one that is stopped, and with it the command.
+    pub(super) fn kill(&mut self) {
+        // It may have ended meanwhile.
+        let _ = self.keeper.start_kill();
     }
 
     /// Waits until nothing of the command runs any more, and says how it ended.

@@ -18,6 +18,8 @@ use super::status::Status;
 /// The first pause before the command is started again, and the longest; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long after the grace a keeper has to have done what it was told.
+const KEEPER_GRACE: Duration = Duration::from_secs(2);
 /// A command that ran for so long begins with the first pause again.
 const GOOD_RUN: Duration = Duration::from_secs(60);
 
@@ -97,6 +99,7 @@ impl CommandService {
         tracing::info!("`{}` runs as process {}", self.name(), kept.leader().as_raw_nonzero());
         let mut unhealthy = std::pin::pin!(unhealthy(self.spec.health.as_ref(), environment));
         let mut end = None;
+        let mut overdue = None;
         let how = loop {
             tokio::select! {
                 biased;
@@ -104,12 +107,18 @@ impl CommandService {
                 () = context.stopping(), if !matches!(end, Some(End::Stopped)) => {
                     self.status.set(HostState::Stopping, String::new());
                     kept.stop(self.spec.stop_grace).await;
+                    overdue = Some(Instant::now() + self.spec.stop_grace + KEEPER_GRACE);
                     end = Some(End::Stopped);
                 }
                 why = &mut unhealthy, if end.is_none() => {
                     self.status.set(HostState::Stopping, format!("the command {why}"));
                     kept.stop(self.spec.stop_grace).await;
+                    overdue = Some(Instant::now() + self.spec.stop_grace + KEEPER_GRACE);
                     end = Some(End::Failed(why));
+                }
+                () = at(overdue), if overdue.is_some() => {
+                    kept.kill();
+                    overdue = None;
                 }
                 Ok(()) = deadline.changed() => {
                     let until = *deadline.borrow_and_update();
@@ -131,6 +140,14 @@ impl CommandService {
         ];
         let leadership = leadership.map(|(name, value)| (name.to_owned(), value));
         self.spec.environment.iter().cloned().chain(leadership).collect()
+    }
+}
+
+/// Resolves at this moment; never, when there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

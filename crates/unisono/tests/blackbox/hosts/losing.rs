@@ -64,6 +64,17 @@ async fn a_host_that_is_stopped_past_its_lease_leaves_nothing_running_and_dies_o
 }
 
 #[tokio::test]
+async fn a_host_that_is_asked_to_leave_ends_its_command_also_when_its_keeper_is_stopped() {
+    let server = Server::start();
+    let client = server.client();
+    let mut host = HostProcess::start(&server, "host", &["--stop-grace", "500ms"], "sleep 1000");
+    let command = running(&client, &host).await.command_pid.unwrap();
+    signal(parent(command), Signal::STOP);
+    assert!(host.leave().success());
+    assert!(!lives(command));
+}
+
+#[tokio::test]
 async fn also_when_host_keeper_and_command_are_stopped_together() {
     let server = Server::start();
     let client = server.client();

@@ -345,7 +345,10 @@ async fn who_outlives_the_leader_of_the_group_is_ended_too_even_when_nobody_read
     let (reader, writer) = std::io::pipe().unwrap();
     fill(&writer);
     let pid = server.site().path("pid");
-    let stays = format!("trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done", pid.display());
+    let stays = format!(
+        "trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+        pid.display()
+    );
     let script = "exec 2>/dev/null; sh -c \"$0\" & sleep 100";
     let options = ["lock", "deploy", "--ttl", "8s", "--grace", "500ms", "--"];
     let mut child = super::unisono(&server, &[&options[..], &["sh", "-c", script, &stays]].concat())
@@ -354,7 +357,11 @@ async fn who_outlives_the_leader_of_the_group_is_ended_too_even_when_nobody_read
         .spawn()
         .unwrap();
     let stubborn = eventually("it runs", || async { server.site().lines("pid").first().cloned() }).await;
-    assert!(run(&server, &["steal", "deploy", "--reason", "it hangs"]).status.success());
+    assert!(
+        run(&server, &["steal", "deploy", "--reason", "it hangs"])
+            .status
+            .success()
+    );
     let stubborn = stubborn.parse().unwrap();
     eventually("it is killed", || async { (!lives(stubborn)).then_some(()) }).await;
     drop(reader);
