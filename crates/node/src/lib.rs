@@ -48,7 +48,7 @@ pub use host_leases::HostLeases;
 use leadership::DirectoryLease;
 use limits::LimitedListener;
 use metrics::Metrics;
-pub use outside::{SecretError, ServerSecrets};
+pub use outside::{LocalControllers, MonitoringController, Said, SecretError, ServerSecrets, TargetController};
 use space::Space;
 use trace::Traces;
 
@@ -71,6 +71,8 @@ pub struct NodeOptions {
     pub retention_interval: Duration,
     /// Where keys come from that sign what is sent to hooks, controllers and subscribers of rollouts, and tokens.
     pub secrets: Arc<dyn ServerSecrets>,
+    /// Controllers of rollouts that are part of this process.
+    pub controllers: LocalControllers,
     /// Where spans of traced runs go.
     pub spans: Spans,
     /// The fraction of starts without a trace of the caller's that begin one, from 0 to 1; one in a hundred when it is
@@ -93,6 +95,7 @@ impl NodeOptions {
             disk_reserve: None,
             retention_interval: Duration::from_secs(60),
             secrets: Arc::new(outside::NoSecrets),
+            controllers: LocalControllers::default(),
             spans: Spans::default(),
             trace_sample: None,
             log: None,
@@ -299,6 +302,7 @@ async fn recover(options: &NodeOptions) -> Result<Api, NodeError> {
         notes: Notes::default(),
         schemas: Schemas::default(),
         caller,
+        controllers: options.controllers.clone(),
         expressions: Expressions::default(),
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.settings.agent_grace_ms,

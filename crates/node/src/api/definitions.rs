@@ -83,6 +83,13 @@ async fn apply_of(api: &Api, namespace: Name, body: &[u8], kind: DefinitionKind)
     run(api, namespace, request, Some(kind)).await.map(Json)
 }
 
+/// Applies one orchestration definition, which is JSON.
+pub(crate) async fn apply_definition(api: &Api, namespace: Name, json: String) -> Answer<()> {
+    apply_of(api, namespace, json.as_bytes(), DefinitionKind::Orchestration)
+        .await
+        .map(drop)
+}
+
 fn source(name: &str, body: &[u8]) -> Answer<SourceText> {
     let text = std::str::from_utf8(body)
         .map_err(|error| ApiError::bad_request("bad-encoding", format!("the body is not UTF-8: {error}")))?;

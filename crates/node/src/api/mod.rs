@@ -39,14 +39,16 @@ use unisono_telemetry::logs::LogLevels;
 
 use crate::hub::Hub;
 use crate::metrics::{Metrics, count_request};
-use crate::outside::{Caller, refuse_own};
+use crate::outside::{Caller, LocalControllers, refuse_own};
 use crate::partition::Partition;
 use crate::sessions::Sessions;
 use crate::trace::Traces;
 
+pub(crate) use definitions::apply_definition;
 pub(crate) use expression::Expressions;
 pub(crate) use link::{AgentReader, AgentWriter, LinkClosed, Notes, serve_agent};
 pub(crate) use problem::ApiError;
+pub(crate) use reads::find_orchestration;
 pub(crate) use start::start_and_wait;
 pub(crate) use system::now;
 pub(crate) use values::{Next, Schemas, ValueWatch};
@@ -66,6 +68,8 @@ pub(crate) struct ApiState {
     pub(crate) schemas: Schemas,
     /// Asks and tells others.
     pub(crate) caller: Caller,
+    /// Controllers of rollouts that are part of this process.
+    pub(crate) controllers: LocalControllers,
     pub(crate) expressions: Expressions,
     pub(crate) heartbeat_ms: u64,
     pub(crate) grace_ms: u64,

@@ -105,6 +105,11 @@ pub(super) async fn find(api: &Api, namespace: &Name, id: &Name) -> Answer<(RunK
     }
 }
 
+/// An orchestration, open or ended.
+pub(crate) async fn find_orchestration(api: &Api, namespace: &Name, id: &Name) -> Answer<OrchestrationView> {
+    find(api, namespace, id).await.map(|(_, view)| view)
+}
+
 pub(super) fn not_found(id: &Name) -> ApiError {
     ApiError::not_found(
         "orchestration-not-found",

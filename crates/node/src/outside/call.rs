@@ -4,10 +4,11 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::Url;
 use unisono_engine::rollout::{OpenCall, RolloutCommand, RolloutRejection};
 use unisono_engine::{Command, Rejection};
+use unisono_model::name::Name;
 use unisono_model::rollout::{Answer, CallKind, CallRequest, CallTarget, Gate, Source, TargetId, fill, read_answer};
 
 use super::caller::Asked;
-use super::{At, LATER, measure};
+use super::{At, LATER, activity, measure};
 use crate::api::Api;
 
 /// How often an answer is told that the partition did not take. After that the call is asked again.
@@ -15,13 +16,23 @@ const TOLD: usize = 5;
 /// Targets that one older controller is asked about at a time.
 const ONE_BY_ONE: usize = 8;
 
-/// Asks, and tells the answer. Calls of others than URLs are left to whoever comes by.
+/// Asks, and tells the answer. What nobody in this process is registered for is left to whoever comes by.
 pub(super) async fn make(api: &Api, at: At, call: OpenCall) {
-    let Some(url) = &call.view.endpoint.url else { return };
-    let answer = match ask(api, &at, &call, url).await {
-        Ok(answer) => answer,
-        Err(message) => Answer::Unreachable { message },
+    let endpoint = &call.view.endpoint;
+    let answer = if let Some(url) = &endpoint.url {
+        ask(api, &at, &call, url).await
+    } else if let Some(activity) = &endpoint.activity {
+        ask_activity(api, &at, &call, activity).await
+    } else if let Some(name) = &endpoint.local {
+        let request = request(&at, &call, call.targets.clone());
+        match api.controllers.ask(name, &request).await {
+            Some(answer) => Ok(answer),
+            None => return,
+        }
+    } else {
+        return;
     };
+    let answer = answer.unwrap_or_else(|message| Answer::Unreachable { message });
     api.metrics.called(call.view.kind, &answer);
     tell(api, &at, &call, answer).await;
 }
@@ -42,6 +53,16 @@ async fn ask(api: &Api, at: &At, call: &OpenCall, url: &str) -> Result<Answer, S
         return Ok(Answer::Go);
     }
     read_answer(kind, call.view.endpoint.classic, &body)
+}
+
+/// An agent runs an activity, and what that gives is the answer.
+async fn ask_activity(api: &Api, at: &At, call: &OpenCall, activity: &Name) -> Result<Answer, String> {
+    let request = request(at, call, call.targets.clone());
+    let output = activity::run(api, (&at.0, &at.1), activity, &request.call, &request).await?;
+    if call.view.subject.gate == Some(Gate::Rollback) {
+        return Ok(Answer::Go);
+    }
+    read_answer(call.view.kind, false, &output)
 }
 
 /// Older controllers say of one target at a time whether it is well.

@@ -10,7 +10,7 @@ use unisono_model::name::Name;
 use unisono_model::rollout::{Endpoint, OutboxEntry};
 
 use super::caller::Asked;
-use super::{At, LATER};
+use super::{At, LATER, activity};
 use crate::api::{Api, now};
 
 /// Entries that are looked at together.
@@ -34,7 +34,7 @@ pub(super) async fn run(api: &Api, at: &At, subscriber: &Name, wake: &Notify) {
                 continue;
             }
         };
-        if delivery.endpoint.url.is_none() {
+        if delivery.endpoint.local.is_some() {
             // It comes by itself.
             return;
         }
@@ -118,6 +118,19 @@ fn key(entry: &OutboxEntry) -> String {
 
 async fn post(api: &Api, endpoint: &Endpoint, entry: &OutboxEntry) -> Result<(), (Failing, String)> {
     let unreachable = |detail| (Failing::Unreachable, detail);
+    if let Some(name) = &endpoint.activity {
+        let about = (&entry.namespace, entry.entity.as_str());
+        let key = key(entry);
+        let told = activity::run(api, about, name, &key, entry);
+        let Ok(told) = tokio::time::timeout(Duration::from_secs(endpoint.timeout_seconds), told).await else {
+            let detail = format!(
+                "orchestration \"{key}\" has not ended within {} seconds",
+                endpoint.timeout_seconds
+            );
+            return Err(unreachable(detail));
+        };
+        return told.map(drop).map_err(unreachable);
+    }
     let url = Url::parse(endpoint.url.as_deref().unwrap_or_default())
         .map_err(|error| unreachable(format!("its URL makes no sense: {error}")))?;
     let body = serde_json::to_vec(entry).map_err(|error| unreachable(format!("it cannot be written: {error}")))?;

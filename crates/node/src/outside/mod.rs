@@ -5,9 +5,11 @@
 //! is under way. Answers and receipts are commands like those of everybody else. A server that is killed asks and tells
 //! again, with the same keys.
 
+mod activity;
 mod call;
 mod caller;
 mod courier;
+mod local;
 mod measure;
 mod noted;
 mod secrets;
@@ -28,6 +30,7 @@ use crate::api::Api;
 use crate::partition::Unavailable;
 
 pub(crate) use caller::{Caller, refuse_own};
+pub use local::{LocalControllers, MonitoringController, Said, TargetController};
 pub(crate) use noted::Noted;
 pub(crate) use secrets::NoSecrets;
 pub use secrets::{SecretError, ServerSecrets};

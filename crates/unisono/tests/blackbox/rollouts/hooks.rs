@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use unisono_model::rollout::{Gate, ReasonCode, RolloutState};
 
 use super::Fleet;
-use crate::harness::{Listener, Received, Server, ServerSetup, eventually, free_port};
+use crate::harness::{Listener, Received, Server, ServerSetup, apply, eventually, free_port};
 
 const GO: &str = r#"{"answer": "go"}"#;
 
@@ -266,4 +266,52 @@ async fn a_monitor_that_says_no_fails_its_target_and_the_version_goes_back() {
     let view = fleet.until(RolloutState::Failed).await;
     assert!(view.summary.counts.rolled_back >= 1, "{:?}", view.summary.counts);
     assert!(fleet.runs.values().all(|version| version == "v1"), "{:?}", fleet.runs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_answer_what_is_asked_of_activities_once_also_when_the_server_is_killed() {
+    let mut server = Server::start();
+    apply(&server.client(), "{type: gate, provider: test}").await;
+    let policy = json!({
+        "batch": "100%", "health": {"healthyForSeconds": 0, "deadlineSeconds": 60},
+        "hooks": [{"name": "gate", "on": ["start"], "endpoint": {"activity": "gate", "timeoutSeconds": 60}}],
+        "controllers": {"approval": {"activity": "choose"}},
+        "notify": [{"name": "ops", "endpoint": {"activity": "gate"}}]
+    });
+    let mut fleet = Fleet::settled(&server, 2, &policy.to_string()).await;
+    fleet.set_version("v2").await;
+    let call = eventually("the gate is asked", || async {
+        fleet.entity.calls().await.unwrap().pop()
+    })
+    .await;
+    let key = call.key();
+    eventually("an orchestration asks", || async {
+        server.client().orchestration(&key).await.ok()
+    })
+    .await;
+    server.kill();
+    server.restart();
+    let script = r#"input=$(cat)
+note "$(echo "$input" | grep -o '"kind":"[a-z]*"')"
+case "$input" in
+*'"kind":"approval"'*) echo '{"answer": "targets", "targets": [{"name": "t0"}, {"name": "t1"}]}' ;;
+*) echo '{"answer": "go"}' ;;
+esac"#;
+    let _agent = server
+        .agent("answers")
+        .exec("gate", script)
+        .exec("choose", script)
+        .start();
+    // Nobody has defined that activity.
+    let says = reason(&fleet, ReasonCode::HookUnreachable).await;
+    assert!(says.contains("activity \"choose\" cannot be asked"), "{says}");
+    apply(&server.client(), "{type: choose, provider: test}").await;
+    fleet.until(RolloutState::Succeeded).await;
+    let executions = server.site().lines("executions");
+    let asked = |kind: &str| executions.iter().filter(|line| line.contains(kind)).count();
+    assert_eq!((asked("\"hook\""), asked("approval")), (1, 1), "{executions:?}");
+    eventually("the history is told", || async {
+        fleet.entity.outbox("ops", None).await.unwrap().is_empty().then_some(())
+    })
+    .await;
 }
