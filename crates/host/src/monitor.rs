@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
 use crate::clock::Clock;
 use crate::killer::Killer;
 use crate::leadership::Leadership;
@@ -36,8 +39,16 @@ impl Monitor {
     async fn watch(&self) -> Loss {
         let mut next = self.leadership.until() - self.timing.leads_for() + self.timing.renew_every;
         let mut error = None;
+        let mut changed = self.changed();
         loop {
-            self.clock.sleep_until(next.min(self.leadership.until())).await;
+            tokio::select! {
+                biased;
+                () = self.clock.sleep_until(next.min(self.leadership.until())) => {}
+                // A lease has ended. Where it is ours, that is not found out only when its renewal is due.
+                () = &mut changed => {}
+            }
+            // From before the renewal, so that no change is missed between that and the wait.
+            changed = self.changed();
             if !self.leadership.is_current() {
                 return Loss::NotRenewed { error };
             }
@@ -67,6 +78,12 @@ impl Monitor {
                 }
             }
         }
+    }
+
+    /// Resolves when the store sees that a lease of the service has ended; never, where it cannot watch.
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let changed = self.storage.changed(&self.leadership.key().service);
+        changed.unwrap_or_else(|| std::future::pending().boxed())
     }
 
     /// Leadership ends here before anything else happens; what still runs has the grace to stop.

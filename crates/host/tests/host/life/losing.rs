@@ -1,8 +1,10 @@
 //! Renewals that fail, and what comes of it.
 
+use std::time::Duration;
+
 use unisono_host::{Holder, LeaseStore as _, Loss, Problem};
 
-use crate::world::{Fate, LEASE, Manners, Process, World, millis, seconds, slot};
+use crate::world::{Fate, LEASE, Manners, Member, Process, World, millis, seconds, slot};
 
 /// Fates of a host whose store fails like this from the second call on.
 fn after_the_grant(fate: Fate) -> impl FnMut(&'static str) -> Fate {
@@ -93,9 +95,21 @@ async fn the_deadline_counts_from_before_the_renewal_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stolen_lease_ends_leadership_at_the_next_renewal() {
+async fn a_stolen_lease_ends_leadership_at_once_where_the_store_can_watch() {
     let world = World::new();
-    let (host, problem) = world.member("a").service("db", Manners::default()).leads().await;
+    assert_eq!(robbed_at_12_s(&world, world.member("a")).await, seconds(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stolen_lease_ends_leadership_at_the_next_renewal_elsewhere() {
+    let world = World::new();
+    let noticed = robbed_at_12_s(&world, world.member("a").without_watch()).await;
+    assert_eq!(noticed, seconds(15));
+}
+
+/// Its lease is stolen after 12 seconds. When it has noticed.
+async fn robbed_at_12_s(world: &World, member: Member) -> Duration {
+    let (host, problem) = member.service("db", Manners::default()).leads().await;
     world.until(seconds(12)).await;
     world.store.revoke(&slot(1));
     world
@@ -104,7 +118,7 @@ async fn a_stolen_lease_ends_leadership_at_the_next_renewal() {
         .await
         .unwrap();
     let problem = problem.signalled().await;
-    assert_eq!(world.elapsed(), seconds(15));
+    let noticed = world.elapsed();
     assert!(
         matches!(problem, Problem::LeadershipLost { loss: Loss::Taken, .. }),
         "{problem}"
@@ -116,6 +130,7 @@ async fn a_stolen_lease_ends_leadership_at_the_next_renewal() {
         Some(Holder::read("thief")),
         "what is another's is not released"
     );
+    noticed
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +140,7 @@ async fn services_that_do_not_stop_die_a_grace_after_a_theft() {
         stops_in: seconds(3600),
         ..Manners::default()
     };
-    let (host, problem) = world.member("a").service("db", stubborn).leads().await;
+    let (host, problem) = world.member("a").without_watch().service("db", stubborn).leads().await;
     world.store.revoke(&slot(1));
     problem.signalled().await;
     assert_eq!(world.elapsed(), seconds(5));
