@@ -12,6 +12,9 @@ use crate::output::{Console, Grid, Tone, ago, now};
 /// [`Failure::Unreachable`] when there is no server.
 pub(crate) async fn list(client: &Client, service: Option<&str>, console: Console) -> Result<(), Failure> {
     let hosts = client.hosts(service).await?;
+    if console.is_lines() {
+        return console.json_values(&hosts);
+    }
     if console.is_json() {
         return console.json(&hosts);
     }

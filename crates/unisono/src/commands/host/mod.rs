@@ -14,6 +14,8 @@ use clap::Args;
 use tokio::task::JoinHandle;
 use unisono_client::Client;
 use unisono_host::{Holder, Host, HostConfig, Problem, ProblemHandle, Timing};
+use unisono_model::hosts::slot;
+use unisono_model::key::Key;
 use unisono_model::name::Name;
 
 use crate::cli::{Global, duration};
@@ -83,6 +85,11 @@ pub(crate) async fn run(args: HostArgs, global: &Global) -> Result<(), Failure> 
     let mut signals = Signals::catch()?;
     let client = global.client()?;
     check_program(&args.command[0])?;
+    // A name may be what no part of a key may be.
+    Key::parse(&slot(args.name.as_str(), 1)).map_err(|error| {
+        let why = format!("no service can be called `{}`: {error}", args.name);
+        Failure::usage(why, "give a name such as poller, or jobs.poller")
+    })?;
     loop {
         let term = Term::begin(&args, global, &client)?;
         let problem = tokio::select! {

@@ -54,7 +54,7 @@ pub(crate) struct SetArgs {
     /// The key, a path such as cells/north/database-url
     key: String,
     /// The content: JSON, @FILE, or @- for standard input
-    #[arg(value_name = "JSON|@FILE|@-")]
+    #[arg(value_name = "JSON|@FILE|@-", allow_negative_numbers = true)]
     content: String,
     #[command(flatten)]
     how: HowArgs,
@@ -72,10 +72,10 @@ pub(crate) struct CasArgs {
     /// The key
     key: String,
     /// What it must hold: JSON, @FILE, or @- for standard input
-    #[arg(value_name = "EXPECTED")]
+    #[arg(value_name = "EXPECTED", allow_negative_numbers = true)]
     expected: String,
     /// What to write then
-    #[arg(value_name = "NEW")]
+    #[arg(value_name = "NEW", allow_negative_numbers = true)]
     content: String,
     #[command(flatten)]
     how: HowArgs,
