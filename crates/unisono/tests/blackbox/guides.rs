@@ -103,9 +103,16 @@ impl Reader {
         shell.stdout(file.try_clone().unwrap()).stderr(file).process_group(0);
         let mut child = shell.spawn().unwrap();
         self.groups.push(Pid::from_child(&child));
-        let status = child.wait().unwrap();
+        let begin = Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if begin.elapsed() > PATIENCE * 4 => break None,
+                None => std::thread::sleep(std::time::Duration::from_millis(10)),
+            }
+        };
         assert!(
-            status.success(),
+            status.is_some_and(|status| status.success()),
             "{place}: {block}\n{}",
             String::from_utf8_lossy(&std::fs::read(said).unwrap())
         );

@@ -106,7 +106,8 @@ async fn running(client: &Client, host: &HostProcess) -> HostView {
 
 async fn candidate(client: &Client, host: &HostProcess) -> HostView {
     like(client, host.pid(), "the host is a candidate", |host| {
-        host.state == HostState::Candidate
+        // At first it has not looked yet.
+        host.state == HostState::Candidate && !host.reason.is_empty()
     })
     .await
 }

@@ -134,6 +134,19 @@ async fn a_leader_outlives_a_restart_of_the_server_that_is_shorter_than_its_leas
 }
 
 #[tokio::test]
+async fn a_leader_whose_slot_is_deleted_stops_its_command_at_once_and_not_at_its_next_renewal() {
+    let server = Server::start();
+    let client = server.client();
+    let host = HostProcess::start(&server, "host", &["--lease", "60s"], "sleep 1000");
+    let leader = running(&client, &host).await;
+    client.delete_value(&slot("pump", 1), None).await.unwrap();
+    // It is renewed every 15 seconds.
+    let took = gone(leader.command_pid.unwrap()).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(running(&client, &host).await.token > leader.token);
+}
+
+#[tokio::test]
 async fn who_is_robbed_of_its_slot_stops_its_command_and_tries_again() {
     let server = Server::start();
     let client = server.client();

@@ -25,7 +25,12 @@ async fn one_runs_and_the_next_one_when_that_leaves_with_a_newer_token() {
     assert!(!lives(command), "a host ends after its command");
     let next = running(&client, &second).await;
     assert!(next.token > leader.token);
-    let begun = server.site().lines("begun");
+    // A command runs a moment before it has written anything.
+    let begun = eventually("both have begun", || async {
+        let begun = server.site().lines("begun");
+        (begun.len() == 2).then_some(begun)
+    })
+    .await;
     let told = |host: &unisono_model::hosts::HostView| {
         let (token, pid) = (host.token.unwrap().0, host.command_pid.unwrap());
         format!("{token} 1 {pid}")
@@ -146,6 +151,9 @@ async fn what_cannot_work_is_refused_at_once_and_says_why() {
     assert!(sum.contains("leadership ends 4s after"), "{sum}");
     assert!(refused(&["--lease", "500ms"], "true").contains("give 1s or more"));
     assert!(refused(&["--slots", "0"], "true").contains("1..=1000"));
+    let dots = program_of(&server, "..");
+    assert_eq!(dots.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&dots.stderr).contains("no service can be called `..`"));
     assert!(refused(&[], "no-such-program").contains("there is no program `no-such-program`"));
     assert!(refused(&[], "/etc/passwd").contains("chmod +x"));
     assert!(refused(&["--health-every", "1s"], "true").contains("--health"));
@@ -168,4 +176,11 @@ async fn a_command_outlives_neither_its_keeper_nor_its_host() {
     // A lease of a minute: nothing but the death of the host ends it that soon.
     host.signal(Signal::KILL);
     assert!(gone(again.command_pid.unwrap()).await < Duration::from_secs(20));
+}
+
+/// A host of a service of this name.
+fn program_of(server: &Server, name: &str) -> std::process::Output {
+    let mut command = server.program();
+    command.args(["host", name, "--server", &server.url(), "--", "true"]);
+    command.output().unwrap()
 }
