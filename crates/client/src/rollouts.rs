@@ -31,10 +31,10 @@ use unisono_model::api::Page;
 use unisono_model::ids::Revision;
 use unisono_model::rollout::{
     AcknowledgeRequest, Answer, CallView, ClassicInfo, ClassicOptions, ClassicTarget, Done, EntitySnapshot,
-    EntitySummary, EntityView, Gap, GridView, Health, HistoryEntry, Instruction, OutboxEntry, Phase, PlanRequest,
-    PlanView, Policy, Report, ResumeDeliveryRequest, RolloutSummary, RolloutView, ScopedFreeze, SimulateRequest,
-    SimulationView, SubscriberRequest, SubscriberView, TakenView, TargetId, TargetView, TargetsChanged, VerbName,
-    VerbRequest, Version, VersionMark, VersionStatus, VersionView, WhyView,
+    EntitySummary, EntityView, Gap, GridView, Health, HistoryEntry, Instruction, OptionsChange, OutboxEntry, Phase,
+    PlanRequest, PlanView, Policy, Report, ResumeDeliveryRequest, RolloutSummary, RolloutView, ScopedFreeze,
+    SimulateRequest, SimulationView, SubscriberRequest, SubscriberView, TakenView, TargetId, TargetView,
+    TargetsChanged, VerbName, VerbRequest, Version, VersionMark, VersionStatus, VersionView, WhyView,
 };
 
 use crate::client::Client;
@@ -410,11 +410,35 @@ impl Entity {
         reason: Option<&str>,
         basis: &Basis,
     ) -> Result<Done, ClientError> {
+        self.write_policy(Method::PUT, (file, text), reason, basis).await
+    }
+
+    /// Sets fields of the policy from a text in YAML or JSON, which `file` is the name of. Fields that are not named stay,
+    /// those of objects as well; a list is replaced. Makes the entity.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with every mistake, its line and its column; and as every method.
+    pub async fn change_policy_text(
+        &self,
+        (file, text): (&str, &str),
+        reason: Option<&str>,
+        basis: &Basis,
+    ) -> Result<Done, ClientError> {
+        self.write_policy(Method::PATCH, (file, text), reason, basis).await
+    }
+
+    async fn write_policy(
+        &self,
+        method: Method,
+        (file, text): (&str, &str),
+        reason: Option<&str>,
+        basis: &Basis,
+    ) -> Result<Done, ClientError> {
         let mut query = Query::default();
         query.option("file", Some(file));
         query.option("reason", reason);
         let path = with_query(&self.path("/policy"), &query);
-        let request = self.client.request(Method::PUT, &path).body(text.to_owned());
+        let request = self.client.request(method, &path).body(text.to_owned());
         self.change(request.header("content-type", "application/yaml"), basis)
             .await
     }
@@ -427,12 +451,22 @@ impl Entity {
         self.get_at("/options", Query::default()).await
     }
 
-    /// Sets the four options of older controllers, as a policy. Makes the entity.
+    /// Sets the four options of older controllers in the policy, of which the rest stays. Makes the entity.
     ///
     /// # Errors
     /// [`ClientError::Problem`] when an option makes no sense; and as every method.
     pub async fn set_options(&self, options: &ClassicOptions, basis: &Basis) -> Result<Done, ClientError> {
         self.put("/options", options, basis).await
+    }
+
+    /// Sets some of the four options of older controllers in the policy; the others stay as they were set last, or have
+    /// their default. Makes the entity.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] when an option makes no sense; and as every method.
+    pub async fn change_options(&self, change: &OptionsChange, basis: &Basis) -> Result<Done, ClientError> {
+        let request = self.client.request(Method::PATCH, &self.path("/options"));
+        self.change(request.json(change), basis).await
     }
 
     // ---- rollouts

@@ -9,19 +9,21 @@ use crate::Node;
 use crate::api::{ApiError, rollouts};
 
 impl Node {
-    /// Sets the four options of an entity, as its policy. Makes the namespace and the entity. `actor` says who, for the
-    /// history.
+    /// Sets the four options of an entity in its policy, of which the rest stays. Makes the namespace and the entity.
+    /// `actor` says who, for the history.
     ///
     /// # Errors
     /// The problem that the HTTP API would answer with.
     pub async fn set_rollout_options(
         &self,
-        (namespace, entity): (Name, EntityName),
+        at: (Name, EntityName),
         options: &ClassicOptions,
         actor: Option<String>,
     ) -> Result<Done, Problem> {
-        let verb = rollouts::options_verb(options, None).map_err(ApiError::into_problem)?;
-        self.act((namespace, entity), actor, verb).await
+        let by = By { actor, ..By::default() };
+        rollouts::change_options(&self.api, at, by, |_| *options)
+            .await
+            .map_err(ApiError::into_problem)
     }
 
     /// Sets the version to roll out. Makes the namespace and the entity. `actor` says who, for the history.
@@ -30,12 +32,15 @@ impl Node {
     /// The problem that the HTTP API would answer with, such as that the version is marked as bad.
     pub async fn set_target_version(
         &self,
-        (namespace, entity): (Name, EntityName),
+        at: (Name, EntityName),
         version: Version,
         actor: Option<String>,
     ) -> Result<Done, Problem> {
+        let by = By { actor, ..By::default() };
         let verb = Verb::SetVersion { version, force: false };
-        self.act((namespace, entity), actor, verb).await
+        rollouts::act(&self.api, at, by, verb)
+            .await
+            .map_err(ApiError::into_problem)
     }
 
     /// Reports targets, and returns what each of them should run, in the same order, once that is durable. Makes the
@@ -68,12 +73,5 @@ impl Node {
     pub async fn rollout_info(&self, (namespace, entity): (Name, EntityName)) -> Result<Option<ClassicInfo>, Problem> {
         let info = rollouts::info(&self.api, namespace, entity).await;
         info.map_err(ApiError::into_problem)
-    }
-
-    async fn act(&self, at: (Name, EntityName), actor: Option<String>, verb: Verb) -> Result<Done, Problem> {
-        let by = By { actor, ..By::default() };
-        rollouts::act(&self.api, at, by, verb)
-            .await
-            .map_err(ApiError::into_problem)
     }
 }

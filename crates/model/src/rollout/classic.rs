@@ -22,6 +22,7 @@ use super::policy::{HealthPolicy, OnFailure, OnNewVersion, OnSilent, OnUnhealthy
 use super::report::Report;
 use super::states::Phase;
 use super::text::Version;
+use super::validate::{LONGEST_SECONDS, contradictions};
 use super::view::Instruction;
 
 /// The options of older controllers.
@@ -40,6 +41,53 @@ pub struct ClassicOptions {
     /// Seconds after which a target that has not succeeded has failed.
     #[serde(rename = "durationtimeoutsecs", alias = "durationTimeoutSecs")]
     pub duration_timeout_secs: i64,
+}
+
+/// Some of the options of older controllers; the others stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptionsChange {
+    /// Percentage of the targets that may be in flight.
+    #[serde(
+        rename = "batchpercent",
+        alias = "batchPercent",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub batch_percent: Option<i64>,
+    /// Percentage of the targets that have to succeed.
+    #[serde(
+        rename = "successpercent",
+        alias = "successPercent",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub success_percent: Option<i64>,
+    /// Seconds without an error until a target has succeeded.
+    #[serde(
+        rename = "successtimeoutsecs",
+        alias = "successTimeoutSecs",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub success_timeout_secs: Option<i64>,
+    /// Seconds after which a target that has not succeeded has failed.
+    #[serde(
+        rename = "durationtimeoutsecs",
+        alias = "durationTimeoutSecs",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub duration_timeout_secs: Option<i64>,
+}
+
+impl OptionsChange {
+    /// The options after the change.
+    #[must_use]
+    pub fn of(self, before: ClassicOptions) -> ClassicOptions {
+        ClassicOptions {
+            batch_percent: self.batch_percent.unwrap_or(before.batch_percent),
+            success_percent: self.success_percent.unwrap_or(before.success_percent),
+            success_timeout_secs: self.success_timeout_secs.unwrap_or(before.success_timeout_secs),
+            duration_timeout_secs: self.duration_timeout_secs.unwrap_or(before.duration_timeout_secs),
+        }
+    }
 }
 
 impl Default for ClassicOptions {
@@ -79,11 +127,15 @@ pub fn classic_policy(options: &ClassicOptions) -> Result<Policy, Vec<Fault>> {
     let failures = percent("successpercent", options.success_percent)
         .and_then(|_| Percent::whole(100 - u32::try_from(options.success_percent).unwrap_or_default()));
     let mut seconds = |field: &'static str, value: i64| {
-        u64::try_from(value).unwrap_or_else(|_| {
-            let reason = format!("{value} seconds are less than none");
-            faults.push(Fault::new("invalid-options", field, reason, "write 0 or more seconds"));
-            0
-        })
+        let seconds = u64::try_from(value).ok();
+        let reason = match seconds {
+            None => format!("{value} seconds are less than none"),
+            Some(seconds) if seconds > LONGEST_SECONDS => format!("{value} seconds are more than ten years"),
+            Some(seconds) => return seconds,
+        };
+        let fix = "write 0 or more seconds, and at most ten years of them";
+        faults.push(Fault::new("invalid-options", field, reason, fix));
+        0
     };
     let healthy_for = seconds("successtimeoutsecs", options.success_timeout_secs);
     let deadline = seconds("durationtimeoutsecs", options.duration_timeout_secs);
@@ -108,6 +160,33 @@ pub fn classic_policy(options: &ClassicOptions) -> Result<Policy, Vec<Fault>> {
         },
         ..Policy::default()
     })
+}
+
+/// The policy before, with what the four options say. An entity whose policy nobody has set gets all that options meant to
+/// older controllers; its controllers and subscribers stay.
+///
+/// # Errors
+/// One [`Fault`] for each option that makes no sense, or does not fit the rest of the policy.
+pub fn with_options(options: &ClassicOptions, before: &Policy) -> Result<Policy, Vec<Fault>> {
+    let meant = classic_policy(options)?;
+    let beside = |policy: &Policy| Policy {
+        controllers: before.controllers.clone(),
+        notify: before.notify.clone(),
+        ..policy.clone()
+    };
+    if *before == beside(&Policy::default()) {
+        return Ok(beside(&meant));
+    }
+    let mut policy = before.clone();
+    policy.batch = meant.batch;
+    policy.failure_tolerance = meant.failure_tolerance;
+    policy.health.healthy_for_seconds = meant.health.healthy_for_seconds;
+    policy.health.deadline_seconds = meant.health.deadline_seconds;
+    policy.health.on_unhealthy = meant.health.on_unhealthy;
+    match contradictions(&policy) {
+        faults if faults.is_empty() => Ok(policy),
+        faults => Err(faults),
+    }
 }
 
 /// A target as older controllers report it, and as they are answered: `version` is then the one it should run.

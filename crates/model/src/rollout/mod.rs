@@ -33,7 +33,9 @@ pub use calls::{
     Answer, CallKind, CallRequest, CallSubject, CallTarget, CallView, Counted, Measured, SubscriberState,
     SubscriberView,
 };
-pub use classic::{ClassicInfo, ClassicOptions, ClassicTarget, classic_policy, labels_from_tags};
+pub use classic::{
+    ClassicInfo, ClassicOptions, ClassicTarget, OptionsChange, classic_policy, labels_from_tags, with_options,
+};
 pub use fault::{Fault, faults};
 pub use gates::{
     Alternative, Analysis, Approval, Check, Controllers, Dependency, Endpoint, Gate, Hook, Source, Subscriber, Window,
@@ -60,4 +62,4 @@ pub use view::{
 pub use why::{
     FailureModel, PlanView, PlannedWave, SimulateRequest, SimulatedWave, SimulationView, StepView, WhyView, rounding,
 };
-pub use written::{locate_faults, read_policy_source};
+pub use written::{change_policy_source, locate_faults, read_policy_source};

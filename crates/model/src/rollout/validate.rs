@@ -8,11 +8,11 @@ use super::amount::{Amount, Batch, Tolerance};
 use super::cron::{Cron, zone};
 use super::fault::Fault;
 use super::gates::{Approval, Gate, Window};
-use super::policy::{Budget, Policy, Unmatched, Wave};
+use super::policy::{Budget, OnUnhealthy, Policy, Unmatched, Wave};
 use crate::limits::MAX_WAVES;
 
 /// The longest span that a policy may name: ten years, in seconds.
-const LONGEST_SECONDS: u64 = 10 * 366 * 24 * 3_600;
+pub(super) const LONGEST_SECONDS: u64 = 10 * 366 * 24 * 3_600;
 /// The longest maintenance window: a week, in seconds.
 const LONGEST_WINDOW_SECONDS: u64 = 7 * 24 * 3_600;
 
@@ -290,8 +290,8 @@ impl Judge {
             "write 1 or more",
         );
         // Older controllers may say so, and then every target that has to move fails.
-        let native = policy.progress_deadline_seconds.is_some();
-        if native && health.healthy_for_seconds > health.deadline_seconds {
+        let older = policy.progress_deadline_seconds.is_none() && health.on_unhealthy == OnUnhealthy::Wait;
+        if !older && health.healthy_for_seconds > health.deadline_seconds {
             let reason = format!(
                 "a target would have to be healthy for {} seconds within {}",
                 health.healthy_for_seconds, health.deadline_seconds

@@ -18,8 +18,21 @@ const MOST: usize = 100;
 /// # Errors
 /// Every mistake in how it is written; when there is none, everything in it that makes no sense.
 pub fn read_policy_source(source: &Source) -> Result<Policy, Vec<Mistake>> {
+    judged(source, None)
+}
+
+/// The policy before with what a source says: fields that it does not name stay, those of objects as well. A `batch` is
+/// one field, whatever it is made of, and so is every list.
+///
+/// # Errors
+/// As [`read_policy_source`].
+pub fn change_policy_source(source: &Source, before: &Policy) -> Result<Policy, Vec<Mistake>> {
+    judged(source, Some(before))
+}
+
+fn judged(source: &Source, before: Option<&Policy>) -> Result<Policy, Vec<Mistake>> {
     let parsed = Parsed::of(source);
-    let (policy, findings) = read(source);
+    let (policy, findings) = read(source, before);
     if !findings.is_empty() {
         return Err(findings.into_iter().map(|finding| parsed.locate(finding)).collect());
     }
@@ -58,14 +71,14 @@ fn place(node: &Node, field: &str) -> Span {
     node.nearest(&steps).span
 }
 
-fn read(source: &Source) -> (Policy, Vec<Finding>) {
+fn read(source: &Source, before: Option<&Policy>) -> (Policy, Vec<Finding>) {
     let mut findings = Vec::new();
     let mut documents = nodes(source, &mut findings).into_iter();
     if !findings.is_empty() {
         return (Policy::default(), findings);
     }
     let Some(node) = documents.next() else {
-        return (Policy::default(), findings);
+        return (before.cloned().unwrap_or_default(), findings);
     };
     if let Some(second) = documents.next() {
         let help = "keep one policy in a file";
@@ -80,6 +93,8 @@ fn read(source: &Source) -> (Policy, Vec<Finding>) {
     twice(&node, "", &mut findings);
     let mut reader = Reader {
         node,
+        // A policy has nothing that JSON cannot say.
+        before: before.and_then(|before| serde_json::to_value(before).ok()),
         removed: Vec::new(),
         findings,
     };
@@ -124,6 +139,8 @@ fn join(path: &str, key: &str) -> String {
 /// Reads until nothing is wrong any more: what is wrong is noted, and left out.
 struct Reader {
     node: Node,
+    /// What stays where the source says nothing.
+    before: Option<Value>,
     /// Items of lists that were left out: where the list is, and which item it was.
     removed: Vec<(Vec<Step>, usize)>,
     findings: Vec<Finding>,
@@ -141,7 +158,17 @@ impl Reader {
             let value = match self.node.to_value() {
                 // Nothing at all is a policy of which everything was left out.
                 Value::Null => Value::Object(serde_json::Map::new()),
-                value => value,
+                value @ Value::Object(_) => value,
+                _ => {
+                    let (message, help) = ("a policy is made of fields", "write fields, such as `batch: 5`");
+                    let at = (self.node.span, String::new());
+                    self.findings.push(Finding::new("wrong-type", at, message, help));
+                    break;
+                }
+            };
+            let value = match self.before.clone() {
+                Some(before) => changed(before, value),
+                None => value,
             };
             let error = match serde_path_to_error::deserialize::<_, Policy>(value) {
                 Ok(policy) => return policy,
@@ -245,6 +272,22 @@ impl Reader {
         }
         true
     }
+}
+
+/// What was there before, with the fields that are named. A batch is one thing, however it is written.
+fn changed(before: Value, named: Value) -> Value {
+    let (mut all, named) = match (before, named) {
+        (Value::Object(all), Value::Object(named)) => (all, named),
+        (_, named) => return named,
+    };
+    for (field, value) in named {
+        let value = match all.get(&field) {
+            Some(before) if field != "batch" => changed(before.clone(), value),
+            _ => value,
+        };
+        all.insert(field, value);
+    }
+    Value::Object(all)
 }
 
 fn key_span(node: &Node, name: &str) -> Option<Span> {

@@ -74,12 +74,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+const BODIES: &str = "/openapi.json says what the body of this route looks like";
+
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    // The fields of an object could stand in a list as well, as far as serde is concerned.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let detail = "the request body cannot be used: it is a list, and has to be an object";
+        return Err(ApiError::bad_request("bad-field", detail).help(BODIES));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         let code = if error.is_data() { "bad-field" } else { "bad-json" };
-        let problem = ApiError::bad_request(code, format!("the request body cannot be used: {error}"))
-            .help("/openapi.json says what the body of this route looks like");
+        let problem = ApiError::bad_request(code, format!("the request body cannot be used: {error}")).help(BODIES);
         match place_of_mistake::<T>(bytes).filter(|_| error.is_data()) {
             Some(field) => problem.field(field),
             None => problem,

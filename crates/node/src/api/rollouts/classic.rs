@@ -3,27 +3,31 @@
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use unisono_engine::rollout::{By, TargetFilter, Verb};
 use unisono_model::name::Name;
 use unisono_model::rollout::{
-    ClassicInfo, ClassicOptions, ClassicTarget, Controllers, Endpoint, EntityName, GroupName, Instruction, Phase,
-    Reading, TargetName, Version, contradictions,
+    ClassicInfo, ClassicOptions, ClassicTarget, Controllers, Endpoint, EntityName, GroupName, Instruction,
+    OptionsChange, Phase, Reading, TargetName, Version, contradictions,
 };
 use utoipa::ToSchema;
 
 use super::asked::{bad_name, no_entity};
-use super::operations::{Asked, act, change_policy, faults_problem, report};
+use super::operations::{Asked, act, change_options, change_policy, faults_problem, report};
 use super::reports::read;
 use super::targets::LINES_AT_ONCE;
-use super::verbs::options_verb;
 use crate::api::Api;
 use crate::api::extract::{Actor, Raw, json, name};
 use crate::api::problem::ApiError;
+
+/// What all paths begin with.
+const BELOW: &str = "/v1/orchestrate";
 
 type Answer<T> = Result<T, Refused>;
 
@@ -146,8 +150,15 @@ pub(in crate::api) fn routes() -> Router<Api> {
         )
         .route("/{namespace}/{entity}/rollout", get(rollout_info))
         .route("/{namespace}/{entity}/targets", get(all_targets))
-        .route("/{namespace}/{entity}/{group}/status", get(targets_of_group));
-    Router::new().nest("/v1/orchestrate", routes)
+        .route("/{namespace}/{entity}/{group}/status", get(targets_of_group))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_route);
+    Router::new().nest(BELOW, routes)
+}
+
+async fn no_such_route(method: Method, uri: Uri) -> Refused {
+    let detail = format!("there is no {method} {BELOW}{}", uri.path());
+    Refused(ApiError::not_found("no-such-route", detail).help("/openapi.json lists every route with its methods"))
 }
 
 /// Report targets: the answer is the same list, with the version that each of them should run.
@@ -231,6 +242,23 @@ fn tags(body: &[u8]) -> Vec<String> {
     tagged.into_iter().map(|it| it.tags).collect()
 }
 
+/// Reads a body as older controllers are used to: the case of fields does not matter, `null` is as good as nothing, and
+/// fields that there are not are skipped.
+fn lenient<T: DeserializeOwned>(body: &[u8], fields: &[&str]) -> crate::api::problem::Answer<T> {
+    let written: Map<String, Value> = json(body)?;
+    let known = written.into_iter().filter_map(|(field, value)| {
+        let field = fields.iter().find(|it| it.eq_ignore_ascii_case(&field))?;
+        (!value.is_null()).then(|| ((*field).to_owned(), value))
+    });
+    serde_path_to_error::deserialize(Value::Object(known.collect())).map_err(|error| {
+        let problem = ApiError::bad_request("bad-field", error.inner().to_string());
+        match error.path().to_string() {
+            path if path == "." => problem.help(format!("write {}", fields.join(", "))),
+            path => problem.field(path),
+        }
+    })
+}
+
 /// The version to roll out.
 #[derive(Deserialize, ToSchema)]
 pub(in crate::api) struct TargetVersion {
@@ -247,28 +275,31 @@ pub(in crate::api) async fn set_target_version(
     at: At,
     body: Result<Raw, ApiError>,
 ) -> Answer<Response> {
-    let TargetVersion { version } = json(&body?.0)?;
+    let TargetVersion { version } = lenient(&body?.0, &["version"])?;
     let by = at.by();
     let verb = Verb::SetVersion { version, force: false };
     act(&api, (at.namespace, at.entity), by, verb).await?;
     Ok(ok())
 }
 
-/// Set the four options. Makes the namespace and the entity. Controllers that were set stay.
+/// Set the four options; what is left out has its default. Makes the namespace and the entity. The rest of the policy stays.
 #[utoipa::path(post, path = "/v1/orchestrate/{namespace}/{entity}/options", tag = "older controllers",
-    params(("namespace" = String, Path), ("entity" = String, Path)), request_body = ClassicOptions,
+    params(("namespace" = String, Path), ("entity" = String, Path)), request_body = OptionsChange,
     responses((status = 200, body = Said), (status = 400, body = Said)))]
 pub(in crate::api) async fn set_rollout_options(
     State(api): State<Api>,
     at: At,
     body: Result<Raw, ApiError>,
 ) -> Answer<Response> {
-    let options: ClassicOptions = json(&body?.0)?;
-    let by = at.by();
-    change_policy(&api, (at.namespace, at.entity), by, |before, _| {
-        options_verb(&options, before)
-    })
-    .await?;
+    let fields = [
+        "batchpercent",
+        "successpercent",
+        "successtimeoutsecs",
+        "durationtimeoutsecs",
+    ];
+    let change: OptionsChange = lenient(&body?.0, &fields)?;
+    let (by, options) = (at.by(), change.of(ClassicOptions::default()));
+    change_options(&api, (at.namespace, at.entity), by, |_| options).await?;
     Ok(ok())
 }
 
@@ -307,7 +338,8 @@ pub(in crate::api) async fn set_target_controller(
     at: At,
     body: Result<Raw, ApiError>,
 ) -> Answer<Response> {
-    let given: TargetController = json(&body?.0)?;
+    let fields = ["selection", "approval", "removal", "monitoring"];
+    let given: TargetController = lenient(&body?.0, &fields)?;
     set_controllers(&api, at, |controllers| {
         controllers.selection = endpoint(&given.selection);
         controllers.approval = endpoint(&given.approval);
@@ -326,7 +358,7 @@ pub(in crate::api) async fn set_monitoring_controller(
     at: At,
     body: Result<Raw, ApiError>,
 ) -> Answer<Response> {
-    let given: MonitoringController = json(&body?.0)?;
+    let given: MonitoringController = lenient(&body?.0, &["externalmonitoring"])?;
     set_controllers(&api, at, |controllers| {
         controllers.external_monitoring = endpoint(&given.externalmonitoring);
     })

@@ -19,12 +19,11 @@ pub(super) use calls::*;
 pub(crate) use classic::{expected, info};
 pub(super) use entities::*;
 pub(super) use operations::faults_problem;
-pub(crate) use operations::{act, report};
+pub(crate) use operations::{act, change_options, report};
 pub(crate) use reports::problem as bad_target;
 pub(super) use reports::*;
 pub(super) use subscribers::*;
 pub(super) use targets::*;
-pub(crate) use verbs::options_verb;
 pub(super) use verbs::*;
 pub(super) use views::*;
 
@@ -41,8 +40,14 @@ pub(super) fn namespaced() -> Router<Api> {
         .route("/entities/{entity}/reports", post(report_targets))
         .route("/entities/{entity}/version", get(get_version).put(set_version))
         .route("/entities/{entity}/versions", get(list_versions))
-        .route("/entities/{entity}/policy", get(get_policy).put(set_policy))
-        .route("/entities/{entity}/options", get(get_options).put(set_options))
+        .route(
+            "/entities/{entity}/policy",
+            get(get_policy).put(set_policy).patch(patch_policy),
+        )
+        .route(
+            "/entities/{entity}/options",
+            get(get_options).put(set_options).patch(patch_options),
+        )
         .route("/entities/{entity}/rollout", get(get_rollout))
         .route("/entities/{entity}/rollouts", get(list_rollouts))
         .route("/entities/{entity}/rollouts/{number}", get(get_past_rollout))

@@ -9,7 +9,7 @@ use unisono_engine::rollout::{By, RolloutCommand, RolloutReply, TARGETS_AT_ONCE,
 use unisono_engine::{Command, Rejection, Reply, State};
 use unisono_model::name::Name;
 use unisono_model::problem::{Mistake, Span};
-use unisono_model::rollout::{ClassicOptions, Done, EntityName, Fault, Policy, Reports};
+use unisono_model::rollout::{ClassicOptions, Done, EntityName, Fault, Policy, Reports, with_options};
 
 use crate::api::Api;
 use crate::api::problem::{Answer, ApiError};
@@ -118,6 +118,25 @@ pub(super) async fn change_policy(
             done => return done,
         }
     }
+}
+
+/// Sets the four options of older controllers in the policy, given those that were set last. The rest of the policy stays.
+pub(crate) async fn change_options(
+    api: &Api,
+    at: (Name, EntityName),
+    by: By,
+    options: impl Fn(ClassicOptions) -> ClassicOptions,
+) -> Answer<Done> {
+    change_policy(api, at, by, |before, classic| {
+        let options = options(classic.unwrap_or_default());
+        let policy = with_options(&options, before.unwrap_or(&Policy::default()))
+            .map_err(|faults| faults_problem(&faults, "the options make no sense"))?;
+        Ok(Verb::SetPolicy {
+            policy: Box::new(policy),
+            classic: Some(options),
+        })
+    })
+    .await
 }
 
 /// The problem for things that were written and make no sense; all of them are listed.

@@ -12,13 +12,14 @@ use unisono_model::document::Source;
 use unisono_model::ids::Revision;
 use unisono_model::limits::{MAX_REASON_BYTES, MAX_REPORTED_TARGETS};
 use unisono_model::name::Name;
+use unisono_model::problem::Mistake;
 use unisono_model::rollout::{
-    ClassicOptions, Done, Policy, ScopedFreeze, TakenView, VerbName, VerbRequest, classic_policy, locate_faults,
-    read_policy_source,
+    ClassicOptions, Done, OptionsChange, Policy, ScopedFreeze, TakenView, VerbName, VerbRequest, change_policy_source,
+    locate_faults, read_policy_source, with_options,
 };
 
 use super::asked::{Asker, At, invalid};
-use super::operations::{act, faults_problem};
+use super::operations::{act, change_options, change_policy};
 use crate::api::Api;
 use crate::api::extract::{Names, Params, Raw, json};
 use crate::api::problem::{Answer, ApiError};
@@ -262,21 +263,8 @@ pub(in crate::api) async fn set_policy(
     Raw(body): Raw,
 ) -> Answer<Response> {
     let source = source(params.file, &headers, &body)?;
-    let reason = reason(params.reason.as_deref())?;
-    let policy = read_policy_source(&source).map_err(|mistakes| {
-        let count = mistakes.len();
-        let many = if count == 1 { "mistake" } else { "mistakes" };
-        let first = mistakes
-            .first()
-            .map(|mistake| (mistake.path.clone(), mistake.help.clone()));
-        let (field, help) = first.unwrap_or_default();
-        let detail = format!("{count} {many} in the policy; nothing was set");
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", detail)
-            .field(field)
-            .help(help)
-            .mistakes(mistakes)
-    })?;
-    let by = asker.by(reason, &body);
+    let policy = read_policy_source(&source).map_err(bad_policy)?;
+    let by = asker.by(reason(params.reason.as_deref())?, &body);
     let verb = Verb::SetPolicy {
         policy: Box::new(policy),
         classic: None,
@@ -284,6 +272,55 @@ pub(in crate::api) async fn set_policy(
     let done = act(&api, (at.namespace, at.entity), by, verb).await;
     done.map(answered)
         .map_err(|error| error.relocated(|faults| locate_faults(&source, faults)))
+}
+
+/// Set some fields of the policy, in YAML or JSON. Fields that are not named stay, those of objects as well; a list is
+/// replaced. Makes the entity. Every mistake is told with its line and column.
+#[utoipa::path(patch, path = "/api/v1/namespaces/{namespace}/entities/{entity}/policy", tag = "rollouts",
+    params(("namespace" = String, Path), ("entity" = String, Path), ("reason" = Option<String>, Query, description = "Why, for the history"),
+        ("file" = Option<String>, Query, description = "What to call the text in mistakes"),
+        ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    request_body(description = "Fields of a policy as JSON or YAML", content = Policy),
+    responses((status = 200, body = Done),
+        (status = 412, body = unisono_model::api::Problem, content_type = "application/problem+json"),
+        (status = 422, body = unisono_model::api::Problem, content_type = "application/problem+json", description = "The policy would have mistakes or contradictions; all of them are listed")))]
+pub(in crate::api) async fn patch_policy(
+    State(api): State<Api>,
+    at: At,
+    Params(params): Params<PolicyParams>,
+    asker: Asker,
+    headers: HeaderMap,
+    Raw(body): Raw,
+) -> Answer<Response> {
+    let source = source(params.file, &headers, &body)?;
+    let by = asker.by(reason(params.reason.as_deref())?, &body);
+    let done = change_policy(&api, (at.namespace, at.entity), by, |before, classic| {
+        let before = before.cloned().unwrap_or_default();
+        let policy = change_policy_source(&source, &before).map_err(bad_policy)?;
+        // The options are told as long as they say what the policy says.
+        let classic = classic.filter(|options| with_options(options, &policy).as_ref() == Ok(&policy));
+        Ok(Verb::SetPolicy {
+            policy: Box::new(policy),
+            classic,
+        })
+    })
+    .await;
+    done.map(answered)
+        .map_err(|error| error.relocated(|faults| locate_faults(&source, faults)))
+}
+
+fn bad_policy(mistakes: Vec<Mistake>) -> ApiError {
+    let count = mistakes.len();
+    let many = if count == 1 { "mistake" } else { "mistakes" };
+    let first = mistakes
+        .first()
+        .map(|mistake| (mistake.path.clone(), mistake.help.clone()));
+    let (field, help) = first.unwrap_or_default();
+    let detail = format!("{count} {many} in the policy; nothing was set");
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", detail)
+        .field(field)
+        .help(help)
+        .mistakes(mistakes)
 }
 
 /// The text of a policy. JSON that is called so is read as such; anything else may be either.
@@ -300,10 +337,11 @@ fn source(file: Option<String>, headers: &HeaderMap, body: &Bytes) -> Answer<Sou
     })
 }
 
-/// Set the four options of older controllers, as a policy. Makes the entity.
+/// Set the four options of older controllers in the policy; what is left out has its default. The rest of the policy
+/// stays. Makes the entity.
 #[utoipa::path(put, path = "/api/v1/namespaces/{namespace}/entities/{entity}/options", tag = "rollouts",
     params(("namespace" = String, Path), ("entity" = String, Path), ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
-    request_body = ClassicOptions,
+    request_body = OptionsChange,
     responses((status = 200, body = Done), (status = 422, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
 pub(in crate::api) async fn set_options(
     State(api): State<Api>,
@@ -311,22 +349,28 @@ pub(in crate::api) async fn set_options(
     asker: Asker,
     Raw(body): Raw,
 ) -> Answer<Response> {
-    let options: ClassicOptions = json(&body)?;
-    let by = asker.by(None, &body);
-    let verb = options_verb(&options, None)?;
-    act(&api, (at.namespace, at.entity), by, verb).await.map(answered)
+    let change: OptionsChange = json(&body)?;
+    let (by, options) = (asker.by(None, &body), change.of(ClassicOptions::default()));
+    let done = change_options(&api, (at.namespace, at.entity), by, |_| options).await;
+    done.map(answered)
 }
 
-/// Sets the policy that says what the options mean. What older controllers cannot say stays as it is in `before`.
-pub(crate) fn options_verb(options: &ClassicOptions, before: Option<&Policy>) -> Answer<Verb> {
-    let mut policy = classic_policy(options).map_err(|faults| faults_problem(&faults, "the options make no sense"))?;
-    if let Some(before) = before {
-        policy.controllers.clone_from(&before.controllers);
-    }
-    Ok(Verb::SetPolicy {
-        policy: Box::new(policy),
-        classic: Some(*options),
-    })
+/// Set some of the four options of older controllers in the policy; what is left out stays as it was set last, or has its
+/// default. The rest of the policy stays. Makes the entity.
+#[utoipa::path(patch, path = "/api/v1/namespaces/{namespace}/entities/{entity}/options", tag = "rollouts",
+    params(("namespace" = String, Path), ("entity" = String, Path), ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    request_body = OptionsChange,
+    responses((status = 200, body = Done), (status = 422, body = unisono_model::api::Problem, content_type = "application/problem+json")))]
+pub(in crate::api) async fn patch_options(
+    State(api): State<Api>,
+    at: At,
+    asker: Asker,
+    Raw(body): Raw,
+) -> Answer<Response> {
+    let change: OptionsChange = json(&body)?;
+    let by = asker.by(None, &body);
+    let done = change_options(&api, (at.namespace, at.entity), by, |before| change.of(before)).await;
+    done.map(answered)
 }
 
 // ---- freezes of more than one entity

@@ -45,7 +45,7 @@ impl Of {
 enum What {
     /// Set the policy of an entity, in YAML or JSON; makes the entity
     Set(set::PolicyArgs),
-    /// Set the four options of older controllers as the policy; makes the entity
+    /// Set the four options of older controllers in the policy, whose rest stays; makes the entity
     Options(set::OptionsArgs),
     /// Set the version to roll out; makes the entity
     Version(set::VersionArgs),

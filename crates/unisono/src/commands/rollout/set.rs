@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use clap::Args;
 use unisono_model::api::SourceText;
-use unisono_model::rollout::{ClassicOptions, VerbRequest, Version};
+use unisono_model::rollout::{OptionsChange, VerbRequest, Version};
 
 use super::act::{Because, show};
 use super::{Of, version as parse_version};
@@ -23,27 +23,30 @@ pub(super) struct PolicyArgs {
     /// The policy itself
     #[arg(long, value_name = "YAML", conflicts_with = "file")]
     policy: Option<String>,
+    /// Set only the fields that are named: all others stay, instead of having their defaults
+    #[arg(long)]
+    merge: bool,
     #[command(flatten)]
     because: Because,
 }
 
-/// The four options of older controllers.
+/// The four options of older controllers; what is left out stays as it was set last, or is 5, 100, 60 and 120.
 #[derive(Args, Clone, Debug)]
 pub(super) struct OptionsArgs {
     #[command(flatten)]
     of: Of,
     /// How many percent of the targets may be in flight
-    #[arg(long, value_name = "N", default_value_t = ClassicOptions::default().batch_percent, allow_negative_numbers = true)]
-    batch_percent: i64,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    batch_percent: Option<i64>,
     /// How many percent of the targets have to succeed
-    #[arg(long, value_name = "N", default_value_t = ClassicOptions::default().success_percent, allow_negative_numbers = true)]
-    success_percent: i64,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    success_percent: Option<i64>,
     /// Seconds without an error until a target has succeeded
-    #[arg(long, value_name = "SECONDS", default_value_t = ClassicOptions::default().success_timeout_secs, allow_negative_numbers = true)]
-    success_timeout_secs: i64,
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    success_timeout_secs: Option<i64>,
     /// Seconds after which a target that has not succeeded has failed
-    #[arg(long, value_name = "SECONDS", default_value_t = ClassicOptions::default().duration_timeout_secs, allow_negative_numbers = true)]
-    duration_timeout_secs: i64,
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    duration_timeout_secs: Option<i64>,
     #[command(flatten)]
     because: Because,
 }
@@ -90,21 +93,25 @@ pub(super) async fn policy(args: PolicyArgs, global: &Global) -> Result<(), Fail
         (None, None) => return Err(Failure::usage("there is no policy", "give one with --file or --policy")),
     };
     let basis = args.because.basis();
-    let set = entity.set_policy_text((&source.name, &source.text), args.because.reason.as_deref(), &basis);
-    let done = set.await.map_err(|error| with_report(error, &[source], console))?;
+    let (text, reason) = ((&*source.name, &*source.text), args.because.reason.as_deref());
+    let done = match args.merge {
+        true => entity.change_policy_text(text, reason, &basis).await,
+        false => entity.set_policy_text(text, reason, &basis).await,
+    };
+    let done = done.map_err(|error| with_report(error, &[source], console))?;
     show(&done, console)
 }
 
 /// Sets the four options.
 pub(super) async fn options(args: OptionsArgs, global: &Global) -> Result<(), Failure> {
     let (entity, console) = args.of.entity(global)?;
-    let options = ClassicOptions {
+    let change = OptionsChange {
         batch_percent: args.batch_percent,
         success_percent: args.success_percent,
         success_timeout_secs: args.success_timeout_secs,
         duration_timeout_secs: args.duration_timeout_secs,
     };
-    show(&entity.set_options(&options, &args.because.basis()).await?, console)
+    show(&entity.change_options(&change, &args.because.basis()).await?, console)
 }
 
 /// Sets the version.

@@ -2,11 +2,11 @@
 
 use reqwest::header::{ACCEPT, ETAG};
 use serde_json::{Value, json};
-use unisono_client::{Basis, PageRequest, TargetQuery};
+use unisono_client::{Basis, ClientError, PageRequest, TargetQuery};
 use unisono_model::ids::Revision;
 use unisono_model::rollout::{
-    Answer, CallKind, ClassicOptions, ClassicTarget, Health, Phase, PlanRequest, ReasonCode, Report, RolloutState,
-    SimulateRequest, TargetId, VerbName, VerbRequest, Version, VersionMark,
+    Answer, CallKind, ClassicOptions, ClassicTarget, Health, OptionsChange, Phase, PlanRequest, ReasonCode, Report,
+    RolloutState, SimulateRequest, TargetId, VerbName, VerbRequest, Version, VersionMark,
 };
 
 use super::{Fleet, QUICK};
@@ -425,4 +425,82 @@ async fn metrics_count_rollouts_and_targets_by_where_they_stand() {
             .any(|line| line == "unisono_rollouts{state=\"succeeded\"} 1"),
         "{metrics}"
     );
+}
+
+/// The four options say what they say; a change of some fields says no more than these. Nothing else is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn options_and_changes_leave_the_rest_of_a_policy_alone() {
+    let server = Server::start();
+    let entity = server.client_of("prod").entity("app");
+    let basis = Basis::default();
+    let written = "batch: 3\ntoleranceMode: strict\nwaves: [{name: a, select: {labels: {zone: a}}}]\n\
+        health: {silentAfterSeconds: 77, deadlineSeconds: 99}\nprogressDeadlineSeconds: null\n";
+    entity.set_policy_text(("p", written), None, &basis).await.unwrap();
+    let before = entity.policy().await.unwrap();
+    let options = ClassicOptions {
+        batch_percent: 20,
+        success_percent: 90,
+        success_timeout_secs: 3,
+        duration_timeout_secs: 30,
+    };
+    entity.set_options(&options, &basis).await.unwrap();
+    let set = entity.policy().await.unwrap();
+    assert_eq!(
+        (&set.waves, set.tolerance_mode, set.health.silent_after_seconds),
+        (&before.waves, before.tolerance_mode, 77)
+    );
+    assert_eq!((set.health.healthy_for_seconds, set.health.deadline_seconds), (3, 30));
+    assert_eq!(entity.options().await.unwrap(), options);
+
+    // Some of the options.
+    let change = OptionsChange {
+        success_timeout_secs: Some(4),
+        ..OptionsChange::default()
+    };
+    entity.change_options(&change, &basis).await.unwrap();
+    let options = ClassicOptions {
+        success_timeout_secs: 4,
+        ..options
+    };
+    assert_eq!(entity.options().await.unwrap(), options);
+
+    // Some fields of the policy. The options are told as long as they are true.
+    let change = "health: {silentAfterSeconds: 88}\nwindows: [{cron: '0 2 * * *', durationSeconds: 3600}]\n";
+    entity.change_policy_text(("c", change), None, &basis).await.unwrap();
+    let changed = entity.policy().await.unwrap();
+    assert_eq!(
+        (changed.health.silent_after_seconds, changed.health.healthy_for_seconds),
+        (88, 4)
+    );
+    assert_eq!((&changed.waves, changed.windows.len()), (&before.waves, 1));
+    assert_eq!(entity.options().await.unwrap(), options);
+    entity
+        .change_policy_text(("c", "batch: {start: 1, factor: 2}"), None, &basis)
+        .await
+        .unwrap();
+    entity
+        .change_policy_text(("c", "batch: 7"), None, &basis)
+        .await
+        .unwrap();
+    let code = entity.options().await.unwrap_err().code().map(str::to_owned);
+    assert_eq!(code.as_deref(), Some("no-options"));
+
+    // What makes no sense is told at its place, and changes nothing.
+    let before = entity.policy().await.unwrap();
+    for (change, field) in [
+        ("batch: 1\nhealth:\n  deadlineSeconds: 0\n", "health.deadlineSeconds"),
+        ("batch: 1\nwaves: [{name: b, bakeSecs: 1}]\n", "waves[0].bakeSecs"),
+        ("- batch: 1\n", ""),
+    ] {
+        let error = entity
+            .change_policy_text(("c", change), None, &basis)
+            .await
+            .unwrap_err();
+        let ClientError::Problem(problem) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(problem.field.as_deref().unwrap_or(""), field, "{problem:?}");
+        assert!(problem.mistakes.iter().all(|it| it.line > 0), "{problem:?}");
+    }
+    assert_eq!(entity.policy().await.unwrap(), before);
 }

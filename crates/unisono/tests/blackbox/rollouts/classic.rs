@@ -164,6 +164,32 @@ async fn controllers_and_options_are_set_beside_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fields_are_known_in_any_case_and_what_was_left_out_has_its_default() {
+    let server = Server::start();
+    let controller = Controller::of(&server);
+    let options =
+        json!({"batchpercent": 20, "successpercent": 100, "successtimeoutsecs": 900, "durationtimeoutsecs": 3600});
+    for written in [
+        json!({"BatchPercent": 20, "SuccessPercent": 100, "SuccessTimeoutSecs": 900, "DurationTimeoutSecs": 3600}),
+        json!({"batchPercent": 20, "successPercent": null, "successTimeoutSecs": 900, "durationTimeoutSecs": 3600, "x": 1}),
+    ] {
+        controller.done("/prod/app/options", written).await;
+        assert_eq!(controller.get("/prod/app/rollout").await["options"], options);
+        controller.done("/prod/app/options", json!({})).await;
+        assert_eq!(controller.get("/prod/app/rollout").await["options"]["batchpercent"], 5);
+    }
+    controller.done("/prod/app/version", json!({"Version": "v2"})).await;
+    assert_eq!(controller.get("/prod/app/rollout").await["targetversion"], "v2");
+    let url = json!({"externalMonitoring": "http://e/"});
+    controller.done("/prod/app/monitoring/controller", url).await;
+    controller
+        .done("/prod/app/target/controller", json!({"Selection": "http://s/"}))
+        .await;
+    let policy = server.client_of("prod").entity("app").policy().await.unwrap();
+    assert!(policy.controllers.selection.is_some() && policy.controllers.external_monitoring.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_400_with_a_message() {
     let server = Server::start();
     let controller = Controller::of(&server);
@@ -219,6 +245,31 @@ async fn what_is_wrong_is_400_with_a_message() {
             "missing field `name`",
         ),
         (Method::POST, "/prod/app", json!("x"), "report a list of targets"),
+        (
+            Method::POST,
+            "/prod/app/options",
+            json!({"successtimeoutsecs": i64::MAX}),
+            "more than ten years",
+        ),
+        (Method::POST, "/prod/app/options", json!([]), "has to be an object"),
+        (
+            Method::POST,
+            "/prod/app/version",
+            json!({"version": 2}),
+            "version: invalid type",
+        ),
+        (
+            Method::GET,
+            "/prod/app/options",
+            Value::Null,
+            "there is no GET /v1/orchestrate/prod/app/options",
+        ),
+        (
+            Method::POST,
+            "/prod/app/nothing",
+            json!({}),
+            "there is no POST /v1/orchestrate/prod/app/nothing",
+        ),
     ] {
         let body = Some(body).filter(|body| !body.is_null());
         let (status, answer) = controller.ask(method, path, body).await;
