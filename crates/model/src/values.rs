@@ -1,5 +1,7 @@
 //! The bodies of the HTTP API about values and futures: what is asked and what is answered.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -593,11 +595,42 @@ pub struct WaitStep {
     /// Who waits.
     #[schema(value_type = String)]
     pub party: Name,
-    /// For what: `value KEY` or `lock NAME`.
+    /// For what: `value KEY`, `lock NAME` or `election NAME`.
     pub waits_for: String,
-    /// Who could give it.
+    /// Who has to give it.
     #[schema(value_type = String)]
     pub held_by: Name,
+    /// Whether that one does not have it yet, but comes first in the queue.
+    #[serde(default)]
+    pub queued: bool,
+}
+
+impl WaitStep {
+    /// A cycle in words.
+    #[must_use]
+    pub fn told(cycle: &[Self]) -> String {
+        let steps: Vec<String> = cycle.iter().map(Self::to_string).collect();
+        format!("this would close a cycle of waiting: {}", steps.join("; "))
+    }
+}
+
+impl fmt::Display for WaitStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            party,
+            waits_for,
+            held_by,
+            queued,
+        } = self;
+        if *queued {
+            write!(
+                f,
+                "{party} waits for {waits_for} behind {held_by}, who is to have it first"
+            )
+        } else {
+            write!(f, "{party} waits for {waits_for}, which {held_by} has to give")
+        }
+    }
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub enum LeaseRejection {
         token: Option<Revision>,
     },
     /// Parties would wait for each other for ever.
-    #[error("this would close a cycle of waiting: {}", cycle.iter().map(|it| format!("{} waits for {}, which {} has to give", it.party, it.waits_for, it.held_by)).collect::<Vec<_>>().join("; "))]
+    #[error("{}", WaitStep::told(cycle))]
     Cycle {
         /// The cycle, beginning with who would wait.
         cycle: Vec<WaitStep>,
@@ -294,7 +294,7 @@ fn acquire(state: &State, acquire: Acquire, at: Timestamp, events: &mut Vec<Even
     if lock.is_some_and(|lock| lock.queue.len() >= MAX_LOCK_QUEUE) {
         return Err(LeaseRejection::QueueFull { lock: address }.into());
     }
-    if let Some(cycle) = crate::waits::cycle_of_lock(state, &address, lease) {
+    if let Some(cycle) = crate::waits::cycle_of_lock(state, &address, lease, mode) {
         return Err(LeaseRejection::Cycle { cycle }.into());
     }
     events.push(Event::Lease(E::Queued {

@@ -1,6 +1,6 @@
 //! A lock or an election: who holds it, and who is next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 use unisono_model::ids::{Revision, Timestamp};
@@ -13,6 +13,11 @@ use crate::payload::Payload;
 
 /// Times that a lock was taken by force which are kept.
 const KEPT_STEALS: usize = 16;
+
+/// The turn of those who hold a lock; the others' is their ticket.
+pub(crate) const HELD: Revision = Revision(0);
+/// The turn of who comes now.
+pub(crate) const BEHIND_ALL: Revision = Revision(u64::MAX);
 
 /// Names a lock or an election.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -100,6 +105,8 @@ pub struct Lock {
     pub(crate) holders: BTreeMap<Revision, Hold>,
     /// By ticket, which is the order of service.
     pub(crate) queue: BTreeMap<Revision, Waiting>,
+    /// The tickets of those who will hold it alone; derived.
+    writers: BTreeSet<Revision>,
     pub(crate) steals: Vec<StealEntry>,
 }
 
@@ -110,8 +117,21 @@ impl Lock {
             revision: Revision(0),
             holders: BTreeMap::new(),
             queue: BTreeMap::new(),
+            writers: BTreeSet::new(),
             steals: Vec::new(),
         }
+    }
+
+    pub(crate) fn join(&mut self, ticket: Revision, waiting: Waiting) {
+        if waiting.mode == Mode::Exclusive {
+            self.writers.insert(ticket);
+        }
+        self.queue.insert(ticket, waiting);
+    }
+
+    pub(crate) fn quit(&mut self, ticket: Revision) -> Option<Waiting> {
+        self.writers.remove(&ticket);
+        self.queue.remove(&ticket)
     }
 
     /// Whether nobody has anything of it, and nothing is to be remembered.
@@ -160,6 +180,31 @@ impl Lock {
             held.add(hold.mode);
         }
         self.queue.is_empty() && held.admits(mode)
+    }
+
+    /// Whether anybody stands behind a token or a ticket.
+    pub(crate) fn is_waited_for(&self, at: Revision) -> bool {
+        let turn = if self.holders.contains_key(&at) { HELD } else { at };
+        self.queue.last_key_value().is_some_and(|(last, _)| *last > turn)
+    }
+
+    /// The turn before which all have to be gone for the turn of a place in the queue to come, but for what a semaphore has
+    /// permits for. A reader waits for nobody that comes after the last writer before it.
+    pub(crate) fn before(&self, ticket: Revision, mode: Mode) -> Revision {
+        if mode != Mode::Shared {
+            return ticket;
+        }
+        let last = self.writers.range(..ticket).next_back();
+        Revision(last.unwrap_or(&HELD).0 + 1)
+    }
+
+    /// The leases from one turn on and before another, in the order of their turns.
+    pub(crate) fn turns(&self, from: Revision, before: Revision) -> impl Iterator<Item = (Revision, Revision)> {
+        let holders = self.holders.values().filter(move |_| from == HELD);
+        let from = from.max(Revision(HELD.0 + 1)).min(before);
+        let queue = self.queue.range(from..before);
+        let holders = holders.map(|hold| (HELD, hold.lease));
+        holders.chain(queue.map(|(ticket, waiting)| (*ticket, waiting.lease)))
     }
 
     pub(crate) fn remember_steal(&mut self, entry: StealEntry) {
@@ -220,7 +265,7 @@ mod tests {
                 deadline: None,
                 value: None,
             };
-            lock.queue.insert(waiting.lease, waiting);
+            lock.join(waiting.lease, waiting);
         }
         lock
     }

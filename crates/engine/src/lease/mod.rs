@@ -21,6 +21,7 @@ pub use command::{Acquire, Grant, LeaseCommand};
 pub use decide::LeaseRejection;
 pub(crate) use decide::{decide, due};
 pub use event::{LeaseEvent, LeftBecause, Mode};
+pub(crate) use lock::{BEHIND_ALL, HELD};
 pub use lock::{Lock, LockAddress};
 pub(crate) use state::evolve;
 pub use state::{Lease, LeaseCounts, Leases, TicketEnd};

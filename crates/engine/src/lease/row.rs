@@ -149,10 +149,9 @@ impl Leases {
             .into_iter()
             .map(|row| (Revision(row.token), hold(row)))
             .collect();
-        lock.queue = queue
-            .into_iter()
-            .map(|row| (Revision(row.ticket), waiting(row)))
-            .collect();
+        for row in queue {
+            lock.join(Revision(row.ticket), waiting(row));
+        }
         lock.steals = steals.into_iter().map(steal).collect();
         let mut older = None;
         if let Some(other) = self.remove_lock(&address) {

@@ -125,25 +125,15 @@ impl Leases {
         self.places.get(&lease).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// The parties that hold a lock.
-    pub(crate) fn holding_parties(&self, address: &LockAddress) -> impl Iterator<Item = &Name> {
-        let holders = self
-            .locks
-            .get(address)
-            .into_iter()
-            .flat_map(|lock| lock.holders.values());
-        holders.filter_map(|hold| self.open.get(&hold.lease)?.party.as_ref())
-    }
-
-    /// The locks that leases of a party wait for.
-    pub(crate) fn awaited_by(&self, namespace: &Name, party: &Name) -> impl Iterator<Item = &LockAddress> {
+    /// What the leases of a party have of locks, with the token or the ticket.
+    pub(crate) fn places_of(
+        &self,
+        namespace: &Name,
+        party: &Name,
+    ) -> impl Iterator<Item = (&LockAddress, Revision)> + Clone {
         let leases = self.parties.get(&(namespace.clone(), party.clone()));
         let places = leases.into_iter().flatten().filter_map(|lease| self.places.get(lease));
-        let waits = |(address, at): &(&LockAddress, &Revision)| self.tokens.get(at) != Some(address);
-        places
-            .flatten()
-            .filter(move |place| waits(place))
-            .map(|(address, _)| address)
+        places.flatten().map(|(address, at)| (address, *at))
     }
 
     /// Whether a lock or an election of this name is held under the token.
@@ -309,7 +299,7 @@ impl Leases {
 
     fn queue(&mut self, address: &LockAddress, ticket: Revision, waiting: Waiting) {
         if let Some(lock) = self.changed(address, ticket, true) {
-            lock.queue.insert(ticket, waiting.clone());
+            lock.join(ticket, waiting.clone());
             self.link_waiting(address, ticket, &waiting);
         }
     }
@@ -318,7 +308,7 @@ impl Leases {
         let Some(lock) = self.changed(address, token, true) else {
             return false;
         };
-        let waited = ticket.and_then(|ticket| Some((ticket, lock.queue.remove(&ticket)?)));
+        let waited = ticket.and_then(|ticket| Some((ticket, lock.quit(ticket)?)));
         let lease = hold.lease;
         lock.holders.insert(token, hold);
         if let Some((ticket, waiting)) = waited {
@@ -334,7 +324,7 @@ impl Leases {
         let at = self.places.get(&lease).and_then(|places| places.get(address)).copied();
         let lock = self.changed(address, revision, false)?;
         let at = at?;
-        let waited = lock.queue.remove(&at);
+        let waited = lock.quit(at);
         let held = lock.holders.remove(&at);
         if let Some(waiting) = &waited {
             self.unlink_waiting(address, at, waiting);

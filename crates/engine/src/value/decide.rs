@@ -177,7 +177,7 @@ pub enum ValueRejection {
         key: Key,
     },
     /// Parties would wait for each other for ever.
-    #[error("this would close a cycle of waiting: {}", cycle.iter().map(|it| format!("{} waits for {}, which {} has to give", it.party, it.waits_for, it.held_by)).collect::<Vec<_>>().join("; "))]
+    #[error("{}", WaitStep::told(cycle))]
     Cycle {
         /// The cycle, beginning with who would wait.
         cycle: Vec<WaitStep>,

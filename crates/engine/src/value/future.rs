@@ -99,6 +99,7 @@ pub(crate) struct Futures {
     deadlines: BTreeMap<(Steady, Revision), Address>,
     by_lease: FxHashMap<Revision, BTreeSet<Key>>,
     by_run: FxHashMap<RunKey, BTreeSet<Address>>,
+    by_producer: FxHashMap<(Name, Name), BTreeSet<Key>>,
     pending: u64,
     /// Those that changed since the last checkpoint began.
     pub(crate) dirty: BTreeSet<Revision>,
@@ -160,6 +161,12 @@ impl Futures {
     /// The pending futures whose producer is an activity of a run.
     pub(crate) fn of_run(&self, run: RunKey) -> impl Iterator<Item = &Address> {
         self.by_run.get(&run).into_iter().flatten()
+    }
+
+    /// What a party has promised and not given.
+    pub(crate) fn of_producer(&self, namespace: &Name, producer: &Name) -> impl Iterator<Item = &Key> + Clone {
+        let keys = self.by_producer.get(&(namespace.clone(), producer.clone()));
+        keys.into_iter().flatten()
     }
 
     /// The key has its value.
@@ -317,6 +324,13 @@ impl Futures {
     }
 
     fn unlink(&mut self, future: &Future) {
+        let producer = (future.namespace.clone(), future.producer.clone());
+        if let Some(keys) = self.by_producer.get_mut(&producer) {
+            keys.remove(&future.key);
+            if keys.is_empty() {
+                self.by_producer.remove(&producer);
+            }
+        }
         if let Some(deadline) = future.deadline {
             self.deadlines.remove(&(deadline, future.id));
         }
@@ -344,6 +358,8 @@ impl Futures {
         self.ids.insert(future.id, address.clone());
         if future.is_pending() {
             self.pending += 1;
+            let producer = (future.namespace.clone(), future.producer.clone());
+            self.by_producer.entry(producer).or_default().insert(future.key.clone());
             if let Some(deadline) = future.deadline {
                 self.deadlines.insert((deadline, future.id), address.clone());
             }

@@ -210,8 +210,8 @@ fn seed() -> u64 {
         .unwrap_or_else(|| RandomState::new().hash_one(0))
 }
 
-#[test]
-fn values_and_locks_do_what_a_simple_model_does_through_any_crash() {
+/// Worlds in which so many operations happen.
+fn run_worlds(ops: impl Strategy<Value = Op>, many: std::ops::Range<usize>) {
     let seed = seed();
     println!("PROPTEST_RNG_SEED={seed}");
     let config = ProptestConfig {
@@ -222,7 +222,7 @@ fn values_and_locks_do_what_a_simple_model_does_through_any_crash() {
         ..ProptestConfig::default()
     };
     TestRunner::new(config)
-        .run(&prop::collection::vec(ops(), 0..200), |ops| {
+        .run(&prop::collection::vec(ops, many), |ops| {
             let mut world = World::new();
             for op in &ops {
                 world.run(op);
@@ -231,6 +231,16 @@ fn values_and_locks_do_what_a_simple_model_does_through_any_crash() {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn values_and_locks_do_what_a_simple_model_does_through_any_crash() {
+    run_worlds(ops(), 0..200);
+}
+
+#[test]
+fn a_wait_is_refused_when_and_only_when_somebody_would_wait_for_ever() {
+    run_worlds(ops::contention(), 20..80);
 }
 
 #[test]

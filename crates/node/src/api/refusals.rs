@@ -52,7 +52,7 @@ pub(super) fn value(rejection: ValueRejection, detail: String) -> ApiError {
         R::NotDeclared { .. } => ApiError::not_found("future-not-found", detail)
             .field("key")
             .help("only declared futures can be broken or withdrawn; `unisono value futures` lists them"),
-        R::Cycle { cycle } => self::cycle(&cycle, detail),
+        R::Cycle { cycle } => self::cycle(&cycle),
     }
 }
 
@@ -80,13 +80,13 @@ pub(super) fn lease(rejection: LeaseRejection, detail: String) -> ApiError {
         R::NothingToSteal { .. } => conflict("lock-free")
             .field("token")
             .help("`unisono get lock NAME` shows who holds it now"),
-        R::Cycle { cycle } => self::cycle(&cycle, detail),
+        R::Cycle { cycle } => self::cycle(&cycle),
     }
 }
 
 /// Parties would wait for each other for ever.
-pub(super) fn cycle(cycle: &[WaitStep], detail: String) -> ApiError {
-    ApiError::conflict("wait-cycle", detail)
+pub(super) fn cycle(cycle: &[WaitStep]) -> ApiError {
+    ApiError::conflict("wait-cycle", WaitStep::told(cycle))
         .help("one of them must go on without waiting; nothing has changed")
         .data(json!({ "cycle": cycle }))
 }

@@ -3,6 +3,7 @@
 use unisono_engine::orchestration::{OrchestrationCommand, RunKey};
 use unisono_engine::value::{Await, AwaitId, Awaited, Operation, ValueCommand, ValueRejection};
 use unisono_engine::{AwaitStart, Effect, Rejection};
+use unisono_model::ids::Revision;
 use unisono_model::name::Name;
 use unisono_model::values::{FutureState, WaitStep};
 
@@ -43,7 +44,10 @@ fn state(sim: &Sim, at: &str) -> FutureState {
 }
 
 fn told(steps: &[WaitStep]) -> String {
-    let step = |it: &WaitStep| format!("{}: {} of {}", it.party, it.waits_for, it.held_by);
+    let step = |it: &WaitStep| {
+        let of = if it.queued { "behind" } else { "of" };
+        format!("{}: {} {of} {}", it.party, it.waits_for, it.held_by)
+    };
     steps.iter().map(step).collect::<Vec<_>>().join(", ")
 }
 
@@ -226,7 +230,6 @@ fn who_closes_a_cycle_by_promising_is_told_all_of_it() {
 fn cycles_go_through_locks_too() {
     let mut sim = Sim::new();
     let (a, b) = (grant(&mut sim, "a", 60_000), grant(&mut sim, "b", 60_000));
-    let lock = |text: &str| LockAddress::lock(space(), name(text));
     acquire(&mut sim, lock("pump"), a, Mode::Exclusive);
     acquire(&mut sim, lock("valve"), b, Mode::Exclusive);
     acquire(&mut sim, lock("valve"), a, Mode::Exclusive);
@@ -246,6 +249,95 @@ fn cycles_go_through_locks_too() {
     };
     sim.lease(release).unwrap();
     assert_eq!(begin(&mut sim, 2, "ka", Some("b")), AwaitStart::Waits);
+}
+
+fn lock(text: &str) -> LockAddress {
+    LockAddress::lock(space(), name(text))
+}
+
+/// The cycle that asking for a lock would close.
+fn closed_by(sim: &mut Sim, text: &str, lease: (Revision, Mode)) -> String {
+    let before = sim.state.revision;
+    match try_acquire(sim, lock(text), lease, Some(1_000)) {
+        Err(Rejection::Lease(LeaseRejection::Cycle { cycle })) => {
+            assert_eq!(sim.state.revision, before);
+            told(&cycle)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_stands_behind_another_waits_for_it_before_it_has_the_lock() {
+    let mut sim = Sim::new();
+    let [a, b, holder] = ["a", "b", "holder"].map(|who| grant(&mut sim, who, 60_000));
+    declare(&mut sim, "kb", "b", None);
+    acquire(&mut sim, lock("pump"), holder, Mode::Exclusive);
+    acquire(&mut sim, lock("pump"), a, Mode::Exclusive);
+    assert_eq!(begin(&mut sim, 1, "kb", Some("a")), AwaitStart::Waits);
+    let cycle = closed_by(&mut sim, "pump", (b, Mode::Exclusive));
+    assert_eq!(cycle, "b: lock pump behind a, a: value kb of b");
+    sim.state.stop_awaiting(AwaitId(1));
+    acquire(&mut sim, lock("pump"), b, Mode::Exclusive);
+    let AwaitStart::Cycle(cycle) = begin(&mut sim, 2, "kb", Some("a")) else {
+        panic!("a waits for b, which waits for the lock behind a");
+    };
+    assert_eq!(told(&cycle), "a: value kb of b, b: lock pump behind a");
+    let refused = begin(&mut sim, 3, "nobodys", Some("a"));
+    assert_eq!(refused, AwaitStart::Waits);
+    let Err(Rejection::Value(ValueRejection::Cycle { cycle })) = try_declare(&mut sim, "nobodys", "b", |_| {}) else {
+        panic!("b cannot give what a needs before it leaves the lock");
+    };
+    assert_eq!(told(&cycle), "a: value nobodys of b, b: lock pump behind a");
+}
+
+#[test]
+fn a_reader_waits_for_no_reader_before_it_but_for_the_last_writer_and_all_before_that() {
+    let mut sim = Sim::new();
+    let [a, b, c, holder] = ["a", "b", "c", "holder"].map(|who| grant(&mut sim, who, 60_000));
+    declare(&mut sim, "kb", "b", None);
+    acquire(&mut sim, lock("pump"), holder, Mode::Exclusive);
+    acquire(&mut sim, lock("pump"), a, Mode::Shared);
+    begin(&mut sim, 1, "kb", Some("a"));
+    acquire(&mut sim, lock("pump"), b, Mode::Shared);
+    let release = LeaseCommand::Release {
+        lock: lock("pump"),
+        lease: b,
+    };
+    sim.lease(release).unwrap();
+    acquire(&mut sim, lock("pump"), c, Mode::Exclusive);
+    let cycle = closed_by(&mut sim, "pump", (b, Mode::Shared));
+    assert_eq!(cycle, "b: lock pump behind a, a: value kb of b");
+}
+
+#[test]
+fn who_waits_for_a_semaphore_waits_for_ever_only_when_nobody_can_give_a_permit_back() {
+    let mut sim = Sim::new();
+    let [a, b, c] = ["a", "b", "c"].map(|who| grant(&mut sim, who, 60_000));
+    let permit = Mode::Permit { of: 2 };
+    declare(&mut sim, "kb", "b", None);
+    acquire(&mut sim, lock("pool"), a, permit);
+    acquire(&mut sim, lock("pool"), c, permit);
+    assert_eq!(begin(&mut sim, 1, "kb", Some("a")), AwaitStart::Waits);
+    acquire(&mut sim, lock("pool"), b, permit);
+    let AwaitStart::Cycle(cycle) = begin(&mut sim, 2, "kb", Some("c")) else {
+        panic!("a and c wait for b, which waits until a or c gives a permit back");
+    };
+    assert_eq!(told(&cycle), "c: value kb of b, b: lock pool of c");
+}
+
+#[test]
+fn who_only_tries_is_told_who_has_the_lock_whatever_waits_for_what() {
+    let mut sim = Sim::new();
+    let [a, b] = ["a", "b"].map(|who| grant(&mut sim, who, 60_000));
+    declare(&mut sim, "kb", "b", None);
+    acquire(&mut sim, lock("pump"), a, Mode::Exclusive);
+    begin(&mut sim, 1, "kb", Some("a"));
+    let tried = try_acquire(&mut sim, lock("pump"), (b, Mode::Exclusive), None).unwrap_err();
+    assert!(
+        matches!(tried, Rejection::Lease(LeaseRejection::Held { .. })),
+        "{tried:?}"
+    );
 }
 
 #[test]

@@ -321,51 +321,82 @@ impl Model {
 
     // ---- who waits for whom
 
-    fn edges(&self, extra: &[(Name, Name)]) -> BTreeSet<(Name, Name)> {
-        let mut edges: BTreeSet<(Name, Name)> = extra.iter().cloned().collect();
-        for (at, who) in self.awaits.values() {
-            if let (Some(who), Some(promise)) = (who, self.promises.get(at))
-                && promise.state == FutureState::Pending
-            {
-                edges.insert((who.clone(), promise.producer.clone()));
-            }
-        }
-        for lock in self.locks.values() {
-            for (waits, holds) in lock
-                .queue
+    /// Whether some party waits for ever: everybody goes on as far as they can. Who has nothing to wait for any more gives
+    /// all that they have promised, and all that they hold.
+    pub(super) fn is_deadlocked(&self) -> bool {
+        let mut awaits: BTreeSet<(Name, Key)> = self
+            .awaits
+            .values()
+            .filter_map(|(at, who)| Some((who.clone()?, at.clone())))
+            .collect();
+        let pending = |at: &Key| self.promises.get(at).filter(|it| it.state == FutureState::Pending);
+        let mut locks = self.locks.clone();
+        loop {
+            let before = (
+                awaits.len(),
+                locks
+                    .values()
+                    .map(|it| it.holders.len() + it.queue.len())
+                    .sum::<usize>(),
+            );
+            let waiting: BTreeSet<Name> = awaits
                 .iter()
-                .flat_map(|it| lock.holders.iter().map(move |hold| (it, hold)))
-            {
-                edges.extend(self.party_of(waits.lease).zip(self.party_of(holds.lease)));
+                .filter(|(_, at)| pending(at).is_some())
+                .map(|(who, _)| who.clone())
+                .chain(
+                    locks
+                        .values()
+                        .flat_map(|it| &it.queue)
+                        .filter_map(|it| self.party_of(it.lease)),
+                )
+                .collect();
+            awaits.retain(|(_, at)| pending(at).is_some_and(|it| waiting.contains(&it.producer)));
+            for lock in locks.values_mut() {
+                lock.holders
+                    .retain(|it| self.party_of(it.lease).is_some_and(|who| waiting.contains(&who)));
+                serve(lock);
+            }
+            let after = (
+                awaits.len(),
+                locks
+                    .values()
+                    .map(|it| it.holders.len() + it.queue.len())
+                    .sum::<usize>(),
+            );
+            if after == before {
+                return !waiting.is_empty();
             }
         }
-        edges
     }
 
     fn party_of(&self, lease: u64) -> Option<Name> {
         self.leases.get(&lease)?.party.clone()
     }
 
-    /// Whether any of these edges stands in a cycle once they are all there.
-    fn closes(&self, extra: &[(Name, Name)]) -> bool {
-        let edges = self.edges(extra);
-        extra.iter().any(|(from, to)| {
-            let (mut reached, mut open) = (BTreeSet::new(), vec![to.clone()]);
-            while let Some(party) = open.pop() {
-                if reached.insert(party.clone()) {
-                    open.extend(edges.iter().filter(|(a, _)| *a == party).map(|(_, b)| b.clone()));
-                }
-            }
-            reached.contains(from)
-        })
+    /// Whether somebody waits for ever once this has changed.
+    fn closes(&self, change: impl FnOnce(&mut Self)) -> bool {
+        let mut changed = Self {
+            leases: self.leases.clone(),
+            locks: self.locks.clone(),
+            promises: self.promises.clone(),
+            awaits: self.awaits.clone(),
+            ..Self::default()
+        };
+        change(&mut changed);
+        changed.is_deadlocked()
     }
 
     fn closes_by_producing(&self, at: u8, producer: u8) -> bool {
-        let waiting = self.awaits.values().filter(|(awaited, _)| *awaited == key(at));
-        let extra: Vec<_> = waiting
-            .filter_map(|(_, who)| Some((who.clone()?, party(producer))))
-            .collect();
-        self.closes(&extra)
+        self.closes(|model| {
+            let promise = Promise {
+                producer: party(producer),
+                epoch: 1,
+                state: FutureState::Pending,
+                until: None,
+                lease: None,
+            };
+            model.promises.insert(key(at), promise);
+        })
     }
 
     pub(super) fn begin_await(&mut self, it: &Await) -> Begun {
@@ -383,11 +414,10 @@ impl Model {
         if begun.now.is_some() {
             return begun;
         }
-        if let (Some(who), Some(promise)) = (&it.party, promise) {
-            begun.cycle = self.closes(&[(who.clone(), promise.producer.clone())]);
-        }
+        let awaits = (it.key.clone(), it.party.clone());
+        begun.cycle = self.closes(|model| drop(model.awaits.insert(it.id, awaits.clone())));
         if !begun.cycle {
-            self.awaits.insert(it.id, (it.key.clone(), it.party.clone()));
+            self.awaits.insert(it.id, awaits);
         }
         begun
     }
@@ -522,12 +552,14 @@ impl Model {
         if command.wait_ms.is_none() {
             return Err("Held");
         }
-        let edges: Vec<(Name, Name)> = lock
-            .holders
-            .iter()
-            .filter_map(|hold| self.party_of(command.lease.0).zip(self.party_of(hold.lease)))
-            .collect();
-        if self.closes(&edges) { Err("Cycle") } else { Ok(()) }
+        let place = Place {
+            lease: command.lease.0,
+            mode: command.mode,
+            number: u64::MAX,
+            until: None,
+        };
+        let queue = |model: &mut Self| model.locks.entry(command.lock.clone()).or_default().queue.push(place);
+        if self.closes(queue) { Err("Cycle") } else { Ok(()) }
     }
 
     // ---- what was done
@@ -737,17 +769,7 @@ impl Model {
         }
         lock.holders.retain(|place| !gone(place));
         lock.queue.retain(|place| !gone(place));
-        while let Some(first) = lock.queue.first()
-            && fits(&lock.holders, first.mode)
-        {
-            // Its token is not known yet.
-            let place = lock.queue.remove(0);
-            lock.holders.push(Place {
-                until: Some(place.number),
-                number: 0,
-                ..place
-            });
-        }
+        serve(lock);
         if lock.holders.is_empty() && lock.queue.is_empty() && lock.stolen == 0 {
             self.locks.remove(address);
         }
@@ -843,6 +865,7 @@ impl Model {
     // ---- what must be seen
 
     pub(super) fn assert_shown(&mut self, state: &State) {
+        assert!(!self.is_deadlocked(), "who closed this was not told: {self:#?}");
         self.learn_tokens(state);
         self.assert_shown_but_awaits(state);
         let awaiting = state.value_counts().awaiting;
@@ -942,6 +965,20 @@ impl Model {
             "{tickets:?}, expected {:?}",
             self.tickets
         );
+    }
+}
+
+/// Whoever is next holds the lock. Their tokens are not known yet.
+fn serve(lock: &mut Lock) {
+    while let Some(first) = lock.queue.first()
+        && fits(&lock.holders, first.mode)
+    {
+        let place = lock.queue.remove(0);
+        lock.holders.push(Place {
+            until: Some(place.number),
+            number: 0,
+            ..place
+        });
     }
 }
 

@@ -200,3 +200,28 @@ pub(super) fn ops() -> impl Strategy<Value = Op> {
         2 => Just(Op::Restart),
     ]
 }
+
+/// Parties that want the same few locks and each other's values, and leave them only now and then.
+pub(super) fn contention() -> impl Strategy<Value = Op> {
+    let pick = any::<u16>;
+    let party = || proptest::option::weighted(0.9, 0..PARTIES);
+    let wish = prop_oneof![2 => Just(Wish::Exclusive), 2 => Just(Wish::Shared), 4 => Just(Wish::Permit)];
+    prop_oneof![
+        4 => (60_000..65_000_u16, party()).prop_map(|(ttl, party)| Op::Grant { ttl, party }),
+        4 => (0..KEYS, 0..PARTIES).prop_map(|(key, producer)| Op::Declare {
+            key,
+            producer,
+            ttl: None,
+            lease: None,
+            new_epoch: true,
+        }),
+        5 => (0..KEYS, party()).prop_map(|(key, party)| Op::Await { key, party }),
+        1 => pick().prop_map(|pick| Op::StopAwaiting { pick }),
+        1 => (0..KEYS).prop_map(|key| Op::Break { key }),
+        20 => (0..LOCKS, pick(), wish, 1_000..3_000_u16)
+            .prop_map(|(lock, pick, wish, wait)| Op::Acquire { lock, pick, wish, wait: Some(wait) }),
+        2 => (0..LOCKS, pick()).prop_map(|(lock, pick)| Op::Release { lock, pick, election: false }),
+        1 => (0..LOCKS).prop_map(|lock| Op::Steal { lock, one: true }),
+        1 => (0..500_u16).prop_map(|millis| Op::Advance { millis }),
+    ]
+}

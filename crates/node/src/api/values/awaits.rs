@@ -60,19 +60,7 @@ pub(crate) async fn await_value(
     });
     let answer = match begun.await? {
         AwaitStart::Now(awaited) => Answer::new(Arc::new(awaited)),
-        AwaitStart::Cycle(cycle) => {
-            let steps = cycle.iter().map(|it| {
-                format!(
-                    "{} waits for {}, which {} has to give",
-                    it.party, it.waits_for, it.held_by
-                )
-            });
-            let detail = format!(
-                "this would close a cycle of waiting: {}",
-                steps.collect::<Vec<_>>().join("; ")
-            );
-            return Err(refusals::cycle(&cycle, detail));
-        }
+        AwaitStart::Cycle(cycle) => return Err(refusals::cycle(&cycle)),
         AwaitStart::Waits => tokio::select! {
             answer = receiver => answer.map_err(|_| Unavailable::Lost)?,
             () = tokio::time::sleep(wait) => return Err(timed_out(&key, wait_ms)),
