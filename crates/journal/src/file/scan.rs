@@ -240,7 +240,7 @@ impl<D: Disk> SegmentReader<D> {
         let journal = self.header().journal;
         let offset = self.header().segment.offset_of(at);
         let bytes = self.up_to(at, flip::LARGEST as u64)?;
-        Ok(flipped_bit(&journal, bytes, at).map(|bit| Damage::FlippedBit {
+        Ok(flipped_bit(&journal, bytes, at, offset).map(|bit| Damage::FlippedBit {
             byte: offset + bit as u64 / 8,
             bit: (bit % 8) as u8,
         }))
