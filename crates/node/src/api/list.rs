@@ -144,6 +144,9 @@ fn instant(key: &str, text: &str) -> Answer<Timestamp> {
     text.parse().map_err(|_| bad(key, text, why))
 }
 
+/// Parameters that may be given more than once. Of expressions it is said how to join them.
+const REPEATABLE: [&str; 4] = ["state", "label", "waitingFor", "filter"];
+
 /// Reads parameters by hand, because some may be repeated. `other` takes those that are no filter, if it knows them.
 async fn read(
     api: &Api,
@@ -154,9 +157,12 @@ async fn read(
     let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|rejection| ApiError::bad_request("bad-parameter", rejection.body_text()))?;
     let mut question = Question::default();
-    for (key, value) in pairs {
-        if !question.set(&key, &value)? && !other(&key, &value)? {
-            return Err(bad(&key, &value, "there is no such parameter").help(format!(
+    for (number, (key, value)) in pairs.iter().enumerate() {
+        if !REPEATABLE.contains(&key.as_str()) && pairs[..number].iter().any(|(before, _)| before == key) {
+            return Err(bad(key, value, "it was given already"));
+        }
+        if !question.set(key, value)? && !other(key, value)? {
+            return Err(bad(key, value, "there is no such parameter").help(format!(
                 "there are state, type, version, label, correlationId, createdAfter, createdBefore, endedAfter, \
                  endedBefore, waitingFor, filter, {others}"
             )));

@@ -261,7 +261,7 @@ impl From<Rejection> for ApiError {
             )),
             Rejection::NamespaceNotFound { .. } => Self::not_found("namespace-not-found", detail)
                 .field("namespace")
-                .help("a namespace is made by applying a definition in it (`unisono apply -f FILE -n NAMESPACE`)"),
+                .help("a namespace is made by applying a definition in it (`unisono apply -f FILE --namespace NAMESPACE`)"),
             Rejection::ActivityNotFound { .. } => Self::not_found("activity-not-found", detail)
                 .field("activity")
                 .help("`unisono get ID` lists its activities"),

@@ -102,6 +102,27 @@ async fn every_metric_is_documented_with_its_labels_and_every_documented_one_is_
     assert!(found.len() > 30, "{found:#?}");
 }
 
+#[test]
+fn the_other_pages_speak_of_documented_metrics_only() {
+    let rows = documented();
+    let mut known: BTreeSet<&str> = rows.iter().filter_map(|row| row.split(['{', ' ']).next()).collect();
+    // Crates, whose names stand in filters of logs.
+    known.extend(["unisono_agent", "unisono_client", "unisono_node"]);
+    for page in [
+        "docs/guides/operations.md",
+        "docs/guides/queries.md",
+        "docs/performance.md",
+        "docs/architecture.md",
+    ] {
+        let page_text = text(page);
+        let words = page_text.split(|at: char| !at.is_ascii_alphanumeric() && at != '_');
+        let unknown: Vec<_> = words
+            .filter(|word| word.starts_with("unisono_") && !known.contains(word))
+            .collect();
+        assert!(unknown.is_empty(), "{page}: {unknown:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_numbers_are_those_of_what_was_done() {
     let (mut server, mut agent) = busy().await;

@@ -128,6 +128,7 @@ async fn an_expression_that_cannot_be_used_is_refused_with_its_place() {
         ),
         ("version", "is not true or false"),
         ("version > '1'", "no matching overload"),
+        ("id.matches('(')", "at line 1, column 12: regex parse error"),
     ] {
         for command in ["list", "count"] {
             let refused = cli(&server, &[command, "--filter", expression]);
@@ -153,4 +154,13 @@ async fn an_expression_that_cannot_be_used_is_refused_with_its_place() {
         codes,
         BTreeSet::from(["bad-filter".to_owned(), "bad-parameter".to_owned()])
     );
+    let twice = get(
+        &server,
+        "/orchestrations?type=quick&label=a=b&label=c=d&type=stuck",
+        "*/*",
+    )
+    .await;
+    assert_eq!(twice.status(), 400);
+    let problem: serde_json::Value = twice.json().await.unwrap();
+    assert_eq!(problem["detail"], "type=stuck: it was given already");
 }

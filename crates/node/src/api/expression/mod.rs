@@ -1,31 +1,29 @@
 //! Filter expressions: the Common Expression Language over what lists show of an orchestration.
 //!
 //! An expression is compiled and evaluated on a thread with a stack of its own, because the library recurses as deep as an
-//! expression is nested. What it may cost is bounded before it is evaluated: its length, its depth, and how deep loops
-//! (`exists`, `all`, `map`, `filter`) lie in one another.
+//! expression is nested. What it may cost is bounded before it is evaluated (`check.rs`).
+
+mod check;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cel::common::ast::{EntryExpr, Expr, SourceInfo};
+use cel::extractors::This;
 use cel::objects::{Key, Map};
-use cel::{Context, Env, ExecutionError, IdedExpr, ParseErrors, Program, Value};
+use cel::{Context, Env, ExecutionError, ParseErrors, Program, Value};
 use tokio::sync::{Semaphore, oneshot};
 use unisono_model::api::{OrchestrationState, OrchestrationSummary, WaitReason};
 use unisono_model::ids::Timestamp;
 use unisono_model::name::Name;
 use unisono_store::RunKey;
 
+use self::check::{DEEPEST, Patterns, check};
 use super::now;
 use super::problem::{Answer, ApiError};
 
 /// Bytes of an expression.
 const MOST_BYTES: usize = 4_096;
-/// How deep its tree may be.
-const DEEPEST: usize = 100;
-/// How many loops may lie in one another.
-const MOST_LOOPS: usize = 2;
 /// Expressions that are kept compiled.
 const MOST_KEPT: usize = 128;
 /// Threads that compile and evaluate at a time.
@@ -52,6 +50,7 @@ const VARIABLES: [&str; 10] = [
 pub(super) struct Expression {
     program: Program,
     variables: HashSet<&'static str>,
+    patterns: Patterns,
 }
 
 /// The compiled expressions of a server.
@@ -150,15 +149,12 @@ fn refused(detail: String) -> ApiError {
 
 fn compile(env: &Arc<Env>, source: &str) -> Answer<Expression> {
     let program = env.compile(source).map_err(|errors| malformed(&errors))?;
-    let mut check = Check {
-        source: program.source_info(),
-        bound: Vec::new(),
-        loops: 0,
-        variables: HashSet::new(),
+    let (variables, patterns) = check(env, &program)?;
+    let expression = Expression {
+        program,
+        variables,
+        patterns,
     };
-    check.expression(program.expression(), 0)?;
-    let variables = check.variables;
-    let expression = Expression { program, variables };
     // What is of the wrong type for every orchestration is told now, and not for the first that is looked at.
     for sample in samples().into_iter().flatten() {
         expression.takes(env, &sample, now())?;
@@ -171,116 +167,13 @@ fn malformed(errors: &ParseErrors) -> ApiError {
         return refused("the filter cannot be read".to_owned());
     };
     let (line, column) = first.pos;
-    let what = first.msg.trim_start_matches("Syntax error: ");
+    let what = match first.msg.trim_start_matches("Syntax error: ") {
+        deep if deep.contains("Recursion limit") => format!("it is nested more than {DEEPEST} deep"),
+        what => what.to_owned(),
+    };
     refused(format!(
         "the filter cannot be read at line {line}, column {column}: {what}"
     ))
-}
-
-/// Looks through an expression before it is evaluated.
-struct Check<'a> {
-    source: &'a SourceInfo,
-    /// The variables of the loops around.
-    bound: Vec<&'a str>,
-    loops: usize,
-    variables: HashSet<&'static str>,
-}
-
-impl<'a> Check<'a> {
-    fn expression(&mut self, at: &'a IdedExpr, depth: usize) -> Answer<()> {
-        if depth > DEEPEST {
-            return Err(self.refused(at, &format!("it is nested more than {DEEPEST} deep")));
-        }
-        let deeper = depth + 1;
-        match &at.expr {
-            Expr::Unspecified | Expr::Literal(_) => {}
-            Expr::Ident(name) => self.variable(at, name)?,
-            Expr::Select(select) => self.expression(&select.operand, deeper)?,
-            Expr::Call(call) => {
-                for part in call.target.iter().map(|target| &**target).chain(&call.args) {
-                    self.expression(part, deeper)?;
-                }
-            }
-            Expr::List(list) => {
-                for element in &list.elements {
-                    self.expression(element, deeper)?;
-                }
-            }
-            Expr::Map(map) => {
-                for entry in &map.entries {
-                    if let EntryExpr::MapEntry(entry) = &entry.expr {
-                        self.expression(&entry.key, deeper)?;
-                        self.expression(&entry.value, deeper)?;
-                    }
-                }
-            }
-            Expr::Struct(_) => return Err(self.refused(at, "there are no messages to be made here")),
-            Expr::Comprehension(it) => {
-                if self.loops == MOST_LOOPS {
-                    return Err(self.refused(at, &format!("more than {MOST_LOOPS} loops lie in one another")));
-                }
-                self.expression(&it.iter_range, deeper)?;
-                self.expression(&it.accu_init, deeper)?;
-                let outside = self.bound.len();
-                self.bound.extend([it.iter_var.as_str(), it.accu_var.as_str()]);
-                self.bound.extend(it.iter_var2.as_deref());
-                self.loops += 1;
-                for part in [&it.loop_cond, &it.loop_step, &it.result] {
-                    self.expression(part, deeper)?;
-                }
-                self.loops -= 1;
-                self.bound.truncate(outside);
-            }
-        }
-        Ok(())
-    }
-
-    fn variable(&mut self, at: &IdedExpr, name: &str) -> Answer<()> {
-        if self.bound.contains(&name) {
-            return Ok(());
-        }
-        match VARIABLES.into_iter().find(|known| *known == name) {
-            Some(known) => self.variables.insert(known),
-            // The name of a type, such as `int` in `type(version) == int`.
-            None if TYPES.contains(&name) => return Ok(()),
-            None => return Err(self.refused(at, &format!("there is no variable \"{name}\""))),
-        };
-        Ok(())
-    }
-
-    fn refused(&self, at: &IdedExpr, what: &str) -> ApiError {
-        match self.source.offset_for(at.id) {
-            Some((start, _)) => {
-                let (line, column) = place(&self.source.source, start as usize);
-                refused(format!(
-                    "the filter cannot be used at line {line}, column {column}: {what}"
-                ))
-            }
-            None => refused(format!("the filter cannot be used: {what}")),
-        }
-    }
-}
-
-const TYPES: [&str; 11] = [
-    "bool",
-    "bytes",
-    "double",
-    "duration",
-    "int",
-    "list",
-    "map",
-    "null_type",
-    "string",
-    "timestamp",
-    "uint",
-];
-
-/// Line and column, from 1, of a byte.
-fn place(source: &str, offset: usize) -> (usize, usize) {
-    let before = source.get(..offset).unwrap_or(source);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    (line, column)
 }
 
 impl Expression {
@@ -291,6 +184,14 @@ impl Expression {
             if let Some(value) = variable(name, run, now) {
                 context.add_variable_from_value(*name, value);
             }
+        }
+        if !self.patterns.is_empty() {
+            let patterns = Arc::clone(&self.patterns);
+            let matches = move |This(text): This<Arc<String>>, pattern: Arc<String>| {
+                patterns.get(&*pattern).is_some_and(|pattern| pattern.is_match(&text))
+            };
+            let added = context.add_function("matches", matches);
+            added.map_err(|error| ApiError::internal(format!("a filter could not be evaluated: {error:?}")))?;
         }
         match self.program.execute(&context) {
             Ok(Value::Bool(takes)) => Ok(takes),
@@ -412,6 +313,13 @@ mod tests {
             ("labels.exists(key, key.matches('^te.m$'))", true),
             ("'time' in waitingFor", true),
             ("has(labels.owner)", false),
+            ("matches(id, '^order-[0-9]+$') && !id.matches('^offer')", true),
+            (
+                r"labels.exists(key, key.matches('\\w+') && labels[key].matches('(?i)^BL\\w+\\s*$'))",
+                true,
+            ),
+            ("[1, 2, 3].map(x, x * 2).filter(x, x > 2) == [4, 6]", true),
+            ("labels.all(a, labels.all(b, a == b || labels[a] != labels[b]))", true),
         ] {
             assert_eq!(evaluated(text, &run()), Ok(expected), "{text}");
         }
@@ -447,6 +355,11 @@ mod tests {
             ),
             ("version == '1' || version > 'x'", "no matching overload"),
             ("frobnicate(id)", "frobnicate"),
+            ("id.matches('(')", "at line 1, column 12: regex parse error"),
+            ("id.matches(type)", "at line 1, column 12: a pattern is a text"),
+            ("createdAt > timestamp('yesterday')", "at line 1, column 22: "),
+            ("now - createdAt > duration('1 day')", "at line 1, column 27: "),
+            ("id == 'x' || 1 / 0 == 0", "at line 1, column 16: "),
             ("id", "gives a value of type string"),
             ("", "at line 1, column 1"),
         ] {
@@ -467,8 +380,32 @@ mod tests {
         let list = format!("{}{} == []", "[".repeat(2_000), "]".repeat(2_000));
         let map = format!("{}1{} == {{}}", "{'a':".repeat(650), "}".repeat(650));
         let loops = "[1].exists(a, [1].exists(b, [1].exists(c, a == b && b == c)))".to_owned();
+        let many = format!("[{}0]", "0,".repeat(900));
+        let long_loops = format!("{many}.all(a, {many}.all(b, a == b))");
+        let patterns = format!("{many}.all(a, id.matches('^x'))");
+        let large_pattern = r"id.matches('\\d{1000}{1000}')".to_owned();
+        let doubled_list = format!("[[0]]{} == []", ".map(x, x + x)".repeat(40));
+        let doubled_text = format!("['0']{} == []", ".map(x, x + x)".repeat(40));
+        let doubled_map = format!("[{many}]{} == []", ".map(x, {'a': x, 'b': x})".repeat(40));
         let long = format!("id == '{}'", "x".repeat(MOST_BYTES));
-        for text in [deep, chain, sum, index, calls, ternary, list, map, loops, long] {
+        for text in [
+            deep,
+            chain,
+            sum,
+            index,
+            calls,
+            ternary,
+            list,
+            map,
+            loops,
+            long_loops,
+            patterns,
+            large_pattern,
+            doubled_list,
+            doubled_text,
+            doubled_map,
+            long,
+        ] {
             let said = evaluated(&text, &run()).unwrap_err();
             assert!(said.starts_with("the filter "), "{said}");
         }
