@@ -1,5 +1,7 @@
 //! What callers and agents ask of a simulated partition, and what they were told.
 
+mod rooms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -35,6 +37,10 @@ enum Asked {
     Start(String),
     Delete(String),
     Join(SessionId),
+    Lease,
+    Lock,
+    Future,
+    Rollout,
     Other,
 }
 
@@ -49,6 +55,13 @@ pub(super) struct Load {
     agent: Option<(AgentKey, SessionId)>,
     /// Attempts that agents were given.
     tasks: Vec<AttemptToken>,
+    /// Leases that were granted, the last ones.
+    leases: Vec<Revision>,
+    /// How many leases and locks were granted, futures declared or broken, and rollouts changed.
+    pub(super) leased: u64,
+    pub(super) locked: u64,
+    pub(super) promised: u64,
+    pub(super) rolled: u64,
     /// Runs that exist: their start was acknowledged.
     pub(super) accepted: BTreeSet<String>,
     /// Runs that do not: their start was refused.
@@ -60,12 +73,20 @@ pub(super) struct Load {
 impl Load {
     /// Hears what has come back.
     pub(super) fn hear(&mut self) {
-        for (asked, answer) in std::mem::take(&mut *self.answers.lock().unwrap()) {
+        let heard = std::mem::take(&mut *self.answers.lock().unwrap());
+        for (asked, answer) in heard {
             match (asked, answer) {
                 (Asked::Start(id), Ok(_)) => drop(self.accepted.insert(id)),
                 (Asked::Start(id), Err(_)) => drop(self.refused.insert(id)),
                 (Asked::Delete(id), Ok(_)) => drop(self.deleted.insert(id)),
                 (Asked::Delete(id), Err(_)) => drop(self.accepted.insert(id)),
+                (Asked::Lease, Ok(Reply::Lease(lease))) => {
+                    self.leased += 1;
+                    self.granted(lease.id);
+                }
+                (Asked::Lock, Ok(_)) => self.locked += 1,
+                (Asked::Future, Ok(_)) => self.promised += 1,
+                (Asked::Rollout, Ok(_)) => self.rolled += 1,
                 (Asked::Join(session), Ok(Reply::Joined { agent, .. })) => self.agent = Some((agent, session)),
                 _ => {}
             }
@@ -103,12 +124,13 @@ impl Load {
         if self.agent.is_none() {
             return self.join();
         }
-        match random.below(16) {
+        match random.below(20) {
             0..5 if open < MOST_OPEN => self.start(random, projected),
             0..11 => self.report(random),
             11 => self.cancel(random),
             12 if random.once_in(6) => self.disconnect(),
             13 => self.again(random),
+            16.. => self.elsewhere(random),
             _ => self.write(random),
         }
     }

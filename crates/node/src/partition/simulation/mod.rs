@@ -1,7 +1,8 @@
 //! A partition whose threads are steps of one, on a disk that fails as disks do: the same for the same seed.
 //!
 //! Driver, writer, projector and releaser are the real ones, and so is the store; who goes on next, what is asked, what
-//! fails and when the power goes is random. After each crash the state that comes back must be one that was decided, with the
+//! fails and when the power goes is random. Asked are runs and their activities, values, futures, leases with locks and elections,
+//! and rollouts. After each crash the state that comes back must be one that was decided, with the
 //! same hash, and not an earlier one than anybody was told of; everything acknowledged must be there, nothing that was refused,
 //! and the histories of runs must be whole. That this would notice is shown with partitions that are broken on purpose.
 //!

@@ -88,10 +88,14 @@ pub(super) enum Happened {
     RunAccepted,
     StartRefused,
     RunDeleted,
+    LeaseGranted,
+    LockGranted,
+    FutureChanged,
+    RolloutChanged,
 }
 
 impl Happened {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::PowerCut,
         Self::Kill,
         Self::FailedAppend,
@@ -105,6 +109,10 @@ impl Happened {
         Self::RunAccepted,
         Self::StartRefused,
         Self::RunDeleted,
+        Self::LeaseGranted,
+        Self::LockGranted,
+        Self::FutureChanged,
+        Self::RolloutChanged,
     ];
 }
 
@@ -220,6 +228,10 @@ impl World {
         self.seen.insert(Happened::RunAccepted, self.load.accepted.len() as u64);
         self.seen.insert(Happened::StartRefused, self.load.refused.len() as u64);
         self.seen.insert(Happened::RunDeleted, self.load.deleted.len() as u64);
+        self.seen.insert(Happened::LeaseGranted, self.load.leased);
+        self.seen.insert(Happened::LockGranted, self.load.locked);
+        self.seen.insert(Happened::FutureChanged, self.load.promised);
+        self.seen.insert(Happened::RolloutChanged, self.load.rolled);
         let Load {
             accepted,
             refused,
