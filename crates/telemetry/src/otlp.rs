@@ -8,14 +8,15 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::trace::{ExportCounts, ExportError, Kind, Message, Span, Value};
 
-/// How long spans are collected.
+/// How long spans are collected, and how often is looked meanwhile. To be woken by each of them would cost more than sending it.
 const COLLECT: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
 /// Spans in one request.
-const AT_ONCE: usize = 512;
+const AT_ONCE: usize = 2_048;
 /// Waits between tries to send the same spans.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
@@ -67,12 +68,8 @@ impl Exporter {
         while let Some(first) = spans.recv().await {
             messages.push(first);
             let until = Instant::now() + COLLECT;
-            while messages.len() < AT_ONCE && !messages.iter().any(|it| matches!(it, Message::Stop(_))) {
-                let room = AT_ONCE - messages.len();
-                match timeout_at(until, spans.recv_many(&mut messages, room)).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(_) => {}
-                }
+            while take(&mut spans, &mut messages) && Instant::now() < until {
+                sleep(LOOK).await;
             }
             let (mut batch, mut stop) = (Vec::new(), None);
             for message in messages.drain(..) {
@@ -117,6 +114,20 @@ impl Exporter {
     }
 }
 
+/// Takes what is there, up to what goes into one request, or to the end; says whether more would.
+fn take(spans: &mut Receiver<Message>, messages: &mut Vec<Message>) -> bool {
+    while messages.len() < AT_ONCE {
+        if let Some(Message::Stop(_)) = messages.last() {
+            return false;
+        }
+        match spans.try_recv() {
+            Ok(message) => messages.push(message),
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
 fn data(span: Span) -> SpanData {
     let context = span.context;
     let state = context
@@ -153,7 +164,8 @@ fn data(span: Span) -> SpanData {
 
 fn attribute((key, value): (&'static str, Value)) -> KeyValue {
     match value {
-        Value::Text(text) => KeyValue::new(key, text),
+        // Shared with the copy that is kept until the receiver has taken it.
+        Value::Text(text) => KeyValue::new(key, opentelemetry::Value::String(text.into())),
         Value::Number(number) => KeyValue::new(key, number),
         Value::Flag(flag) => KeyValue::new(key, flag),
     }

@@ -32,7 +32,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Text.
-    Text(String),
+    Text(Arc<str>),
     /// A number.
     Number(i64),
     /// Yes or no.
@@ -41,7 +41,7 @@ pub enum Value {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Self::Text(text.into())
     }
 }
 
