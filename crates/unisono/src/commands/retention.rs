@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 use unisono_client::Client;
 use unisono_model::retention::RetentionRule;
@@ -31,12 +31,13 @@ enum What {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(group(ArgGroup::new("rule").args(["max_age", "max_count", "forever"]).required(true).multiple(true)))]
 struct SetArgs {
     /// Only those of this orchestration definition
     #[arg(long, value_name = "TYPE")]
     r#type: Option<String>,
     /// Delete them when they ended so long ago, such as 12h or 30d
-    #[arg(long, value_name = "TIME", value_parser = age, required_unless_present_any = ["max_count", "forever"])]
+    #[arg(long, value_name = "TIME", value_parser = age)]
     max_age: Option<Duration>,
     /// Keep so many of each definition, those that were started last
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -198,7 +198,9 @@ impl Console {
 
     /// Says on standard error why the command failed: as a problem object for programs, in words for people.
     pub(crate) fn failure(self, failure: &Failure) {
-        let text = if self.is_json() {
+        let text = if self.is_lines() {
+            serde_json::to_string(&failure.problem()).unwrap_or_default()
+        } else if self.is_json() {
             serde_json::to_string_pretty(&failure.problem()).unwrap_or_default()
         } else {
             self.in_words(failure)

@@ -140,6 +140,10 @@ async fn an_expression_that_cannot_be_used_is_refused_with_its_place() {
             );
         }
     }
+    let line = cli(&server, &["list", "--filter", "id", "--output", "jsonl"]).stderr;
+    let line = String::from_utf8(line).unwrap();
+    let problem: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(problem["code"] == "bad-filter" && line.lines().count() == 1, "{line}");
     let long = format!("/orchestrations?filter={}", "x".repeat(5_000));
     let twice = "/orchestrations?filter=true&filter=false".to_owned();
     let mut codes = BTreeSet::new();

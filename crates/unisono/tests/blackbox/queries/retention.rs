@@ -143,6 +143,10 @@ async fn rules_delete_what_has_become_too_old_or_too_many_of_each_definition() {
     }
     client.start(&request("open", "stuck")).await.unwrap();
 
+    let nothing = cli(&server, &["retention", "set"]);
+    let said = String::from_utf8_lossy(&nothing.stderr);
+    assert_eq!(nothing.status.code(), Some(2), "{said}");
+    assert!(said.contains("--max-age <TIME>|--max-count <N>|--forever"), "{said}");
     let said = printed(&server, &["retention", "set", "--max-count", "4"]);
     assert_eq!(
         said,
