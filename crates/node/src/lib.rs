@@ -65,7 +65,7 @@ pub struct NodeOptions {
     pub heartbeat_ms: u64,
     /// Bytes of events between two checkpoints.
     pub checkpoint_bytes: u64,
-    /// Bytes of the disk that new work does not get; 1 GiB or an eighth of the disk, whichever is less, when left out.
+    /// Bytes of the disk that new work does not get; when left out 1 GiB, and less of a disk below 8 GiB.
     pub disk_reserve: Option<u64>,
     /// How often it is looked for orchestrations that ended long enough ago to be deleted.
     pub retention_interval: Duration,

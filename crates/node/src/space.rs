@@ -14,9 +14,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 const MIB: u64 = 1024 * 1024;
-/// The reserve, unless it is set: this much, or a part of the disk if that is less.
+/// The reserve, unless it is set: this much, or a part of the disk if that is less, but not less than the store may need at once,
+/// unless that were more than half.
 const RESERVE: u64 = 1024 * MIB;
 const RESERVE_PART: u64 = 8;
+const LEAST_RESERVE: u64 = 128 * MIB;
 /// The part of the reserve that nobody gets.
 const LAST_PART: u64 = 4;
 /// How much more than a threshold there must be before it counts as passed again: this part of it.
@@ -80,6 +82,10 @@ struct Inner {
     looked_ms: AtomicU64,
     /// Whether a write has failed for want of room, and none has succeeded since: then what the disk says does not count.
     refused: AtomicBool,
+    /// Whether the store has failed for want of room, and there has not been enough since.
+    starved: AtomicBool,
+    /// Whether there was too little room since the store was last written.
+    tight: AtomicBool,
     changes: watch::Sender<Room>,
     runtime: Handle,
 }
@@ -102,6 +108,8 @@ impl Space {
             began: Instant::now(),
             looked_ms: AtomicU64::new(0),
             refused: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            tight: AtomicBool::new(false),
             changes: watch::Sender::new(Room::Enough),
             runtime: Handle::current(),
         }));
@@ -126,12 +134,37 @@ impl Space {
     pub(crate) fn suffices(&self) -> bool {
         self.look();
         let Free { free, needed } = self.free();
-        free >= (needed + needed / MARGIN_PART).max(LEAST)
+        is_enough(free, needed)
     }
 
     /// Whether a write has failed for want of room, and none has succeeded since.
     pub(crate) fn is_refused(&self) -> bool {
         self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// The store has failed for want of room: nothing is written until there is enough. Says whether that had happened before,
+    /// and there has not been enough since.
+    pub(crate) fn starve(&self) -> bool {
+        let before = self.0.starved.swap(true, Ordering::Relaxed);
+        self.look();
+        before
+    }
+
+    /// The store was written, so whatever fails from now on does not fail for want of the room that there was not.
+    pub(crate) fn fed(&self) {
+        if self.0.tight.load(Ordering::Relaxed) && self.suffices() {
+            self.0.tight.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is too little room, or was since the store was last written: its own threads may have met that unseen.
+    pub(crate) fn was_tight(&self) -> bool {
+        !self.suffices() || self.0.tight.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is written because something has failed for want of room, whatever the disk says.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_refused() || self.0.starved.load(Ordering::Relaxed)
     }
 
     /// How much there is.
@@ -172,13 +205,19 @@ impl Space {
         };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let reserve = self.0.reserve.unwrap_or_else(|| RESERVE.min(total / RESERVE_PART));
+        let reserve = self.0.reserve.unwrap_or_else(|| usual_reserve(total));
         self.0.free.store(free, Ordering::Relaxed);
         self.0.needed.store(reserve, Ordering::Relaxed);
         let before = self.last_room();
-        let room = match self.0.refused.load(Ordering::Relaxed) {
-            true => Room::None,
-            false => room(free, reserve, before),
+        if is_enough(free, reserve) {
+            self.0.starved.store(false, Ordering::Relaxed);
+        } else {
+            self.0.tight.store(true, Ordering::Relaxed);
+        }
+        let room = if self.is_held() {
+            Room::None
+        } else {
+            room(free, reserve, before)
         };
         if self.0.room.swap(room as u8, Ordering::Relaxed) != room as u8 {
             self.changed(before, room);
@@ -219,6 +258,17 @@ async fn look_until_enough(inner: std::sync::Weak<Inner>) {
     }
 }
 
+/// The reserve of a disk of this size.
+fn usual_reserve(total: u64) -> u64 {
+    let least = LEAST_RESERVE.min(total / 2);
+    RESERVE.min((total / RESERVE_PART).max(least))
+}
+
+/// Whether there is as much as there should be, with a margin.
+fn is_enough(free: u64, reserve: u64) -> bool {
+    free >= (reserve + reserve / MARGIN_PART).max(LEAST)
+}
+
 /// What may be written with so much room: a little more is needed to go back than to go on.
 fn room(free: u64, reserve: u64, before: Room) -> Room {
     let with_margin = |threshold: u64, counts: bool| threshold + if counts { threshold / MARGIN_PART } else { 0 };
@@ -254,6 +304,13 @@ mod tests {
     }
 
     #[test]
+    fn a_small_disk_keeps_back_more_of_it() {
+        let of = |mebibytes: u64| usual_reserve(mebibytes * MIB) / MIB;
+        assert_eq!([100, 256, 1_024, 2_048].map(of), [50, 128, 128, 256]);
+        assert_eq!([8_192, 1_000_000].map(of), [1_024, 1_024]);
+    }
+
+    #[test]
     fn a_reserve_of_nothing_is_never_touched() {
         assert_eq!(room(0, 0, Room::Enough), Room::Enough);
     }
@@ -272,5 +329,18 @@ mod tests {
         space.granted();
         space.writable().await;
         assert_eq!(space.room(), Room::Enough);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_has_starved_is_fed_when_there_is_room() {
+        let nowhere = Space::new(Path::new("/"), Some(u64::MAX / 2));
+        assert!(!nowhere.starve());
+        assert!(nowhere.starve(), "there has been no room since");
+        assert!(nowhere.is_held());
+        let plenty = Space::new(Path::new("/"), Some(0));
+        assert!(!plenty.starve());
+        assert!(!plenty.is_held(), "there is room already");
+        assert_eq!(plenty.room(), Room::Enough);
+        assert!(nowhere.was_tight() && !plenty.was_tight());
     }
 }

@@ -284,8 +284,13 @@ impl Driver {
                         failure.reason
                     ));
                 }
-                (self, writer) = self.rebuild(parts, writer, Some(failure))?;
-                continue;
+                if self.space.starve() && !self.space.suffices() {
+                    // Opening it again has not helped. What it lacks is in the journal until there is room.
+                    self.failed = Some(failure);
+                } else {
+                    (self, writer) = self.rebuild(parts, writer, Some(failure))?;
+                    continue;
+                }
             }
             if let Some(since) = parts.projector.busy_for().filter(|since| *since >= STORE_HANGS)
                 && parts.shared.store.get().is_ok_and(|store| store.is_broken())
@@ -322,12 +327,13 @@ impl Driver {
 
     /// Whether the store failed because the disk was full, for all that can be seen.
     fn is_for_want_of_room(&self, failure: &StoreFailure) -> bool {
-        failure.is_disk_full || !self.space.suffices()
+        failure.is_disk_full || self.space.was_tight()
     }
 
     /// The journal failed: what is in memory may not be durable, so it is dropped and rebuilt from the journal. Or the store
-    /// failed: what it lacks is projected again from the journal. Callers that wait learn that their request may be lost;
-    /// agents connect again. For as long as the cause is a full disk, it waits.
+    /// failed: it is opened again, so that it can be read also while the disk is full, and what it lacks is projected again from
+    /// the journal. Callers that wait learn that their request may be lost; agents connect again. For as long as a full disk
+    /// keeps it from that, it waits.
     fn rebuild(
         mut self,
         parts: &Parts,
@@ -337,28 +343,33 @@ impl Driver {
         if store.is_some() {
             let _ = parts.writer.send(WriterMessage::Stop);
         }
-        let Ok((journal, result)) = writer.join() else {
+        let Ok((mut journal, result)) = writer.join() else {
             return Err("the writer panicked".to_owned());
         };
+        // What the writer that has ended, and the store that has failed, still had to say is not about those that come.
+        let is_over = |it: &Message| {
+            matches!(
+                it,
+                Message::WriterIdle | Message::WriterEnded | Message::ProjectorFailed(_)
+            )
+        };
+        self.backlog
+            .extend(self.inbox.try_iter().filter(|message| !is_over(message)));
         if let Err(error) = &result {
             tracing::error!("the journal failed; rebuilding from it: {}", chain(error));
         }
-        let is_disk_full = store.is_some() || result.as_ref().is_err_and(is_disk_full);
         if let Some(failure) = &store {
-            tracing::error!(
-                "the store failed; it is opened again when there is room: {}",
-                failure.reason
-            );
+            tracing::error!("the store failed, and is opened again: {}", failure.reason);
         }
         parts.shared.metrics.rebuilds.inc();
-        drop(self.batch);
+        self.batch = Batch::after(self.state.revision);
         parts.shared.sessions.close_all("the server rebuilds its state");
         while let Ok(message) = parts.writer_inbox.try_recv() {
             drop(message);
         }
         std::thread::sleep(Duration::from_millis(200));
-        if is_disk_full {
-            wait_for_room(&self.space, (&mut self.backlog, &self.inbox), &self.waiting)?;
+        if result.as_ref().is_err_and(is_disk_full) {
+            self.wait_for_room()?;
         }
         // What an earlier batch lets out must not come after what is rebuilt.
         parts.releaser.flush();
@@ -367,20 +378,52 @@ impl Driver {
             format!("the {what} failed and state cannot be rebuilt: {}", chain(error))
         };
         if store.is_some() {
-            let reopened = parts.shared.store.reopen();
-            reopened.map_err(|error| rebuild_failed("store", &error))?;
+            if let Err(error) = parts.shared.store.reopen() {
+                tracing::error!("the store cannot be opened before there is room: {}", chain(&error));
+                self.wait_for_room()?;
+                let reopened = parts.shared.store.reopen();
+                reopened.map_err(|error| rebuild_failed("store", &error))?;
+            }
             parts.projector.send(Projection::Resume);
         }
         // What is read of the store must not change meanwhile.
         let (done, flushed) = oneshot::channel();
         parts.projector.send(Projection::Flush(done));
         let _ = flushed.blocking_recv();
-        let recovered = Self::recover(parts, journal, self.inbox, self.waiting)
-            .and_then(|(rebuilt, writer)| Ok((rebuilt, start_writer(parts, writer)?)));
-        let (mut rebuilt, writer) = recovered.map_err(|error| rebuild_failed("journal", &error))?;
+        let recovered = loop {
+            let recovered = recover::recover(&parts.shared, &mut journal, &parts.projector);
+            match parts.runtime.block_on(recovered) {
+                Ok(recovered) => break recovered,
+                Err(error) if store.is_some() && !self.space.suffices() => {
+                    tracing::error!("state cannot be rebuilt before there is room: {}", chain(&error));
+                    self.wait_for_room()?;
+                }
+                Err(error) => return Err(rebuild_failed("journal", &error)),
+            }
+        };
+        let (mut rebuilt, writer) = Self::after(recovered, parts, journal, (self.inbox, self.waiting));
+        let writer = start_writer(parts, writer).map_err(|error| rebuild_failed("journal", &error))?;
         rebuilt.backlog = self.backlog;
         rebuilt.space.granted();
         Ok((rebuilt, writer))
+    }
+
+    /// Waits until the disk has room again. Whoever asks for something meanwhile gets no answer.
+    fn wait_for_room(&mut self) -> Result<(), String> {
+        self.space.refused();
+        while !self.space.suffices() {
+            let next = self.inbox.recv_timeout(ROOM_AGAIN);
+            for message in self.backlog.drain(..).chain(next) {
+                let dropped = match message {
+                    Message::Command(..) | Message::CommandThen(..) => 1,
+                    Message::Commands(commands) => commands.len(),
+                    Message::Stop => return Err(stopped_without_room(&self.space)),
+                    _ => 0,
+                };
+                self.waiting.fetch_sub(dropped, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn round(&mut self, parts: &Parts) {
@@ -594,6 +637,7 @@ impl Driver {
         let checkpoint = &self.checkpoint;
         checkpoint.under_way.is_none()
             && self.state.is_dirty()
+            && (self.stopping || self.space.last_room() != Room::None)
             && (self.stopping
                 || checkpoint.bytes >= checkpoint_bytes
                 || checkpoint
@@ -649,13 +693,14 @@ impl Driver {
             .state
             .next_timer()
             .map(|due| Duration::from_millis(due.millis_since(now)).min(LONGEST_SLEEP_WITH_TIMER));
+        let is_full = self.space.last_room() == Room::None;
         let checkpoint = self
             .checkpoint
             .dirty_since
-            .filter(|_| self.checkpoint.under_way.is_none() && !self.writer_busy)
+            .filter(|_| self.checkpoint.under_way.is_none() && !self.writer_busy && !is_full)
             .map(|since| CHECKPOINT_AFTER.saturating_sub(since.elapsed()));
         // A full disk wakes nobody when it is no longer full, and neither does a store that hangs.
-        let room = self.space.is_refused().then_some(ROOM_AGAIN);
+        let room = is_full.then_some(ROOM_AGAIN);
         let store = self.projector.busy_for().map(|_| STORE_HANGS);
         [timer, checkpoint, room, store]
             .into_iter()
@@ -674,27 +719,6 @@ fn ended_early(writer: WriterThread) -> String {
         Err(_) => "it panicked".to_owned(),
     };
     format!("the journal failed while the server stopped; nothing that was acknowledged is lost: {why}")
-}
-
-/// Waits until the disk has room again. Whoever asks for something meanwhile gets no answer.
-fn wait_for_room(
-    space: &Space,
-    (backlog, inbox): (&mut VecDeque<Message>, &Receiver<Message>),
-    waiting: &AtomicUsize,
-) -> Result<(), String> {
-    space.refused();
-    while !space.suffices() {
-        let next = inbox.recv_timeout(ROOM_AGAIN);
-        for message in backlog.drain(..).chain(next) {
-            match message {
-                Message::Command(..) | Message::CommandThen(..) => drop(waiting.fetch_sub(1, Ordering::Relaxed)),
-                Message::Commands(commands) => drop(waiting.fetch_sub(commands.len(), Ordering::Relaxed)),
-                Message::Stop => return Err(stopped_without_room(space)),
-                _ => {}
-            }
-        }
-    }
-    Ok(())
 }
 
 fn stopped_without_room(space: &Space) -> String {

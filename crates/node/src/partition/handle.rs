@@ -152,7 +152,7 @@ impl Partition {
 
     /// Why a request has no answer, when whoever was to give it is gone.
     fn lost(&self) -> Unavailable {
-        match self.space.is_refused() {
+        match self.space.is_held() {
             true => Unavailable::Held(self.space.free()),
             false => Unavailable::Lost,
         }
@@ -160,7 +160,7 @@ impl Partition {
 
     /// The same for one that changes nothing.
     fn unanswered(&self) -> Unavailable {
-        match self.space.is_refused() {
+        match self.space.is_held() {
             true => Unavailable::DiskFull(self.space.free()),
             false => Unavailable::Lost,
         }

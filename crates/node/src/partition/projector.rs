@@ -25,6 +25,7 @@ use unisono_store::{Batch, Checkpoint, EntityKind, Store, StoreError};
 
 use super::batch::RunEvent;
 use super::shelf::Shelf;
+use crate::space::Space;
 
 /// How long writes are collected.
 const COLLECT: Duration = Duration::from_millis(100);
@@ -154,7 +155,7 @@ impl From<StoreError> for StoreFailure {
 /// Runs until told to stop. The first function hears of every durable checkpoint. The second one hears when the store fails:
 /// from then on nothing is written until the store on the shelf is a new one, and the journal is projected again.
 pub(crate) fn run(
-    shelf: &Shelf,
+    (shelf, space): (&Shelf, &Space),
     handle: &ProjectorHandle,
     receiver: &Receiver<Projection>,
     on_checkpoint: &dyn Fn(Position, Revision),
@@ -164,7 +165,9 @@ pub(crate) fn run(
         let failed = match shelf.get() {
             Ok(store) => {
                 let projector = Projector::new(store, handle);
-                projector.run(receiver, on_checkpoint).map_err(StoreFailure::from)
+                projector
+                    .run(space, receiver, on_checkpoint)
+                    .map_err(StoreFailure::from)
             }
             Err(unavailable) => Err(StoreFailure {
                 reason: unavailable.to_string(),
@@ -194,6 +197,8 @@ fn resumed(receiver: &Receiver<Projection>) -> bool {
 
 pub(super) struct Projector {
     store: Store,
+    /// How often it has written.
+    commits: u64,
     collected: Collected,
     projected: Arc<AtomicU64>,
     busy: Arc<Mutex<Option<Instant>>>,
@@ -204,6 +209,7 @@ impl Projector {
         Self {
             collected: Collected::default(),
             store,
+            commits: 0,
             projected: Arc::clone(&handle.projected),
             busy: Arc::clone(&handle.busy),
         }
@@ -211,6 +217,7 @@ impl Projector {
 
     fn run(
         mut self,
+        space: &Space,
         receiver: &Receiver<Projection>,
         on_checkpoint: &dyn Fn(Position, Revision),
     ) -> Result<(), StoreError> {
@@ -219,10 +226,14 @@ impl Projector {
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(since) => receiver.recv_deadline(since + COLLECT),
             };
+            let commits = self.commits;
             match next {
                 Ok(Projection::Stop) | Err(RecvTimeoutError::Disconnected) => return self.flush(),
                 Ok(projection) => self.take(projection, on_checkpoint)?,
                 Err(RecvTimeoutError::Timeout) => self.flush()?,
+            }
+            if self.commits > commits {
+                space.fed();
             }
         }
     }
@@ -280,6 +291,7 @@ impl Projector {
             let committed = self.store.commit(batch);
             self.busy_since(None);
             committed?;
+            self.commits += 1;
         }
         self.projected.fetch_max(self.collected.revision.0, Ordering::Release);
         Ok(())

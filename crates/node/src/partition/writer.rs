@@ -220,7 +220,7 @@ pub(super) fn start_projector(
     writer: Sender<WriterMessage>,
     driver: Sender<Message>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let (shelf, metrics) = (shared.store.clone(), Arc::clone(&shared.metrics));
+    let (shelf, space, metrics) = (shared.store.clone(), shared.space.clone(), Arc::clone(&shared.metrics));
     std::thread::Builder::new().name("projector".to_owned()).spawn(move || {
         let on_checkpoint = |position: Position, revision| {
             metrics.checkpoint_ends(position, revision);
@@ -230,6 +230,6 @@ pub(super) fn start_projector(
         let on_failure = |failure| {
             let _ = driver.send(Message::ProjectorFailed(failure));
         };
-        projector::run(&shelf, &handle, &receiver, &on_checkpoint, &on_failure);
+        projector::run((&shelf, &space), &handle, &receiver, &on_checkpoint, &on_failure);
     })
 }

@@ -39,8 +39,8 @@ pub(crate) struct ServerArgs {
     /// Bytes of events between two checkpoints; the node's default when left out
     #[arg(long, value_name = "BYTES", hide = true)]
     pub(crate) checkpoint_bytes: Option<u64>,
-    /// How much of the disk is kept for work that was accepted: with less, new work is refused [default: 1GiB, or an eighth
-    /// of the disk]
+    /// How much of the disk is kept for work that was accepted: with less, new work is refused [default: 1GiB, less on
+    /// a disk below 8GiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) disk_reserve: Option<u64>,
     /// How often it is looked for orchestrations that their retention rules let go

@@ -221,10 +221,14 @@ async fn a_disk_that_fills_to_the_last_byte_under_load_loses_nothing_and_the_ser
         })
         .collect();
     room_is(&server, 507, "").await;
-    let begin = Instant::now();
-    let refused = client.start(&request("probe", "t")).await.unwrap_err();
-    assert_eq!(refused.code(), Some("disk-full"), "{refused}");
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    // Opening the store again may make some room, which is soon used up.
+    eventually("a start is refused, and soon", || async {
+        let begin = Instant::now();
+        let refused = client.start(&request("probe", "t")).await.err()?;
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        (refused.code() == Some("disk-full")).then_some(())
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     disk.empty();
     room_is(&server, 200, "enough").await;
