@@ -1,5 +1,6 @@
 //! The leases of hosts, as values on a server.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tokio::task::AbortHandle;
 use unisono_host::{FencingToken, Holder, Insertion, LeaseKey, LeaseStore, StoreCall, StoreError};
 use unisono_model::api::Page;
 use unisono_model::hosts::{HostView, slot, slots_of};
-use unisono_model::values::{ChangeKind, Content, ValueView};
+use unisono_model::key::Key;
+use unisono_model::values::{ChangeKind, Content, ValueChange, ValueView};
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -135,18 +137,37 @@ impl HostLeases {
     }
 }
 
-/// Tells when a slot may have become free: when one was, and whenever a watch begins, since nobody knows what was before.
+/// What a watch has seen slots hold: nothing, or the JSON of their holder. A content that is no JSON, or is withheld, is
+/// nobody's that leads.
+#[derive(Debug, Default)]
+struct Slots(BTreeMap<Key, Option<Option<String>>>);
+
+impl Slots {
+    /// Whether a slot may have become free, or another's, by this: by all but a renewal, and a grant of what was free.
+    fn learn(&mut self, change: ValueChange) -> bool {
+        let holds = (change.kind == ChangeKind::Put).then(|| change.value.map(|json| json.0.get().to_owned()));
+        let is_put = holds.is_some();
+        let renewed = self.0.get(&change.key) == Some(&holds);
+        let held = self.0.insert(change.key, holds);
+        let granted = is_put && held == Some(None);
+        !(renewed && is_put || granted)
+    }
+}
+
+/// Tells when a slot may have become free or was taken from who had it, and whenever a watch begins, since nobody knows what
+/// was before.
 async fn follow(client: Client, prefix: String, freed: watch::Sender<()>) {
     const PAUSE: Duration = Duration::from_secs(1);
     loop {
         let mut begins = true;
+        let mut slots = Slots::default();
         let mut events = std::pin::pin!(client.watch_values(&WatchScope::Prefix(prefix.clone()), None));
         while let Some(Ok(event)) = events.next().await {
-            let free = match event {
-                ValueWatchEvent::Change(change) => change.kind != ChangeKind::Put,
+            let tells = match event {
+                ValueWatchEvent::Change(change) => slots.learn(*change),
                 ValueWatchEvent::Progress(_) => std::mem::take(&mut begins),
             };
-            if free {
+            if tells {
                 freed.send_replace(());
             }
         }
@@ -172,4 +193,31 @@ fn text(value: &ValueView) -> String {
 
 fn unavailable(error: ClientError) -> StoreError {
     StoreError::Unavailable(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(kind: &str, slot: u8, value: Option<&str>) -> ValueChange {
+        let key = format!("hosts/slots/db/{slot}");
+        let change = json!({"kind": kind, "key": key, "revision": 1, "at": "2026-01-01T00:00:00Z", "value": value});
+        serde_json::from_value(change).unwrap()
+    }
+
+    #[test]
+    fn renewals_and_grants_of_free_slots_are_not_told_and_everything_else_is() {
+        let mut slots = Slots::default();
+        assert!(slots.learn(change("put", 1, Some("a"))), "nobody knows whose it was");
+        assert!(!slots.learn(change("put", 1, Some("a"))), "a renewal");
+        assert!(slots.learn(change("put", 2, Some("b"))), "another slot");
+        assert!(slots.learn(change("put", 1, Some("thief"))));
+        assert!(!slots.learn(change("put", 1, Some("thief"))));
+        assert!(slots.learn(change("deleted", 1, None)));
+        assert!(!slots.learn(change("put", 1, Some("c"))), "a grant");
+        assert!(slots.learn(change("expired", 1, None)));
+    }
 }

@@ -120,7 +120,7 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// If the lease is still the holder's, ends it; says whether it was.
     fn compare_and_delete<'a>(&'a self, key: &'a LeaseKey, holder: &'a Holder) -> StoreCall<'a, bool>;
 
-    /// Resolves when, after this call, a lease of the service may have become free; it need not be so. It need not tell of
+    /// Resolves when, after this call, a lease of the service may have become free, or another's; it need not be so. It need not tell of
     /// leases that end by themselves where the store says in how much time they do. Nothing where the store cannot watch,
     /// which is the default: leases are then tried for more often.
     fn changed(&self, service: &str) -> Option<BoxFuture<'static, ()>> {

@@ -150,14 +150,16 @@ async fn a_leader_whose_slot_is_deleted_stops_its_command_at_once_and_not_at_its
 async fn who_is_robbed_of_its_slot_stops_its_command_and_tries_again() {
     let server = Server::start();
     let client = server.client();
-    let host = HostProcess::start(&server, "host", &OPTIONS, BEATS);
+    // It is renewed every 15 seconds.
+    let host = HostProcess::start(&server, "host", &["--lease", "60s"], BEATS);
     let leader = running(&client, &host).await;
     let key = slot("pump", 1);
     client
         .put_value(&key, &PutRequest::new(crate::values::json("somebody else".into())))
         .await
         .unwrap();
-    gone(leader.command_pid.unwrap()).await;
+    let took = gone(leader.command_pid.unwrap()).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
     let waits = candidate(&client, &host).await;
     assert!(waits.reason.contains("somebody else"), "{}", waits.reason);
     client.delete_value(&key, None).await.unwrap();
