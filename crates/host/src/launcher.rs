@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::HostConfig;
 use crate::killer::{Deed, Killer};
 use crate::leadership::Leadership;
-use crate::lease::{Insertion, LeaseKey};
+use crate::lease::{Insertion, LeaseKey, StoreError};
 use crate::life::{Life, Stage};
 use crate::monitor::Monitor;
 use crate::pipeline::Pipeline;
@@ -43,7 +43,11 @@ pub(crate) struct Tenure {
 /// What one look at all slots found.
 enum Round {
     Leads(Leadership),
-    Waits { reason: String, pause: Duration },
+    Waits {
+        reason: String,
+        pause: Duration,
+        error: Option<Arc<StoreError>>,
+    },
 }
 
 impl Launcher {
@@ -97,9 +101,9 @@ impl Launcher {
             } else {
                 self.timing.retry_every
             };
-            let (reason, pause) = match self.look(usual).await {
+            let (reason, pause, error) = match self.look(usual).await {
                 Round::Leads(leadership) => return Some(leadership),
-                Round::Waits { reason, pause } => (reason, pause),
+                Round::Waits { reason, pause, error } => (reason, pause, error),
             };
             let now = self.clock.now();
             if let (Some(window), true) = (self.window, until.is_some_and(|until| until <= now)) {
@@ -108,6 +112,7 @@ impl Launcher {
                     service,
                     window,
                     reason,
+                    error,
                 });
                 return None;
             }
@@ -144,6 +149,7 @@ impl Launcher {
     async fn look(&mut self, usual: Duration) -> Round {
         let mut pause = usual;
         let mut reasons = Vec::new();
+        let mut failure = None;
         for slot in 1..=self.slots {
             if self.life.services_shutdown.is_cancelled() {
                 break;
@@ -175,6 +181,7 @@ impl Launcher {
                     // The other slots would fare no better.
                     reasons = vec![error.to_string()];
                     pause = self.timing.retry_every;
+                    failure = Some(Arc::new(error));
                     self.doubtful.insert(key);
                     break;
                 }
@@ -183,6 +190,7 @@ impl Launcher {
         Round::Waits {
             reason: reasons.join(", "),
             pause,
+            error: failure,
         }
     }
 

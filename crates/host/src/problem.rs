@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::BoxError;
-use crate::lease::LeaseKey;
+use crate::lease::{LeaseKey, StoreError};
 
 /// Why a host cannot go on.
 #[derive(Clone, Debug, Error)]
@@ -23,6 +23,8 @@ pub enum Problem {
         window: Duration,
         /// Who has the slots, or why the store could not be asked.
         reason: String,
+        /// Why the store could not be asked, if that was it.
+        error: Option<Arc<StoreError>>,
     },
     /// The process leads no longer.
     #[error("leadership of {key} is lost: {loss}")]

@@ -24,11 +24,12 @@ struct HostProcess {
 
 impl HostProcess {
     fn start(server: &Server, name: &str, options: &[&str], script: &str) -> Self {
-        let child = command(server, options, &["sh", "-c", script])
-            .stdout(server.site().log(name))
-            .stderr(server.site().log(name))
-            .spawn()
-            .unwrap();
+        Self::of(server, name, command(server, options, &["sh", "-c", script]))
+    }
+
+    fn of(server: &Server, name: &str, mut command: Command) -> Self {
+        let log = || server.site().log(name);
+        let child = command.stdout(log()).stderr(log()).spawn().unwrap();
         Self { child }
     }
 

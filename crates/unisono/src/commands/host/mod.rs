@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::task::JoinHandle;
-use unisono_client::Client;
-use unisono_host::{Holder, Host, HostConfig, Problem, ProblemHandle, Timing};
+use unisono_client::{Client, ClientError};
+use unisono_host::{Holder, Host, HostConfig, Problem, ProblemHandle, StoreError, Timing};
 use unisono_model::hosts::slot;
 use unisono_model::key::Key;
 use unisono_model::name::Name;
@@ -80,7 +80,7 @@ fn lease(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// [`Failure::Usage`] when it cannot work like that, [`Failure::Work`] when there was no slot in time, or something is
-/// wrong that does not pass.
+/// wrong that does not pass; [`Failure::Unreachable`] when the server could not be asked for a slot in time.
 pub(crate) async fn run(args: HostArgs, global: &Global) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     let client = global.client()?;
@@ -104,9 +104,28 @@ pub(crate) async fn run(args: HostArgs, global: &Global) -> Result<(), Failure> 
         term.end(&client).await;
         match problem {
             Problem::LeadershipLost { .. } => tracing::warn!("{problem}; trying for a slot again"),
-            problem => return Err(Failure::work(problem.to_string())),
+            problem => return Err(failure(&problem)),
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A problem that does not pass. A server that cannot be reached is one everywhere.
+fn failure(problem: &Problem) -> Failure {
+    let message = problem.to_string();
+    let unreachable = match problem {
+        Problem::NotElected { error: Some(error), .. } => match &**error {
+            StoreError::TimedOut(_) => true,
+            StoreError::Unavailable(error) => error
+                .downcast_ref::<ClientError>()
+                .is_some_and(ClientError::is_unreachable),
+        },
+        _ => false,
+    };
+    if unreachable {
+        Failure::Unreachable { message }
+    } else {
+        Failure::work(message)
     }
 }
 
@@ -205,6 +224,11 @@ fn label() -> String {
 
 /// Says at once that there is no such program, and not only when it leads.
 fn check_program(program: &str) -> Result<(), Failure> {
+    missing(program).map_or(Ok(()), |(why, help)| Err(Failure::usage(why, help)))
+}
+
+/// Why a program cannot be started, if that is plain to see, and what to do.
+fn missing(program: &str) -> Option<(String, &'static str)> {
     let candidates: Vec<PathBuf> = if program.contains('/') {
         vec![program.into()]
     } else {
@@ -214,19 +238,16 @@ fn check_program(program: &str) -> Result<(), Failure> {
             .collect()
     };
     if candidates.iter().any(|candidate| is_executable(candidate)) {
-        return Ok(());
+        return None;
     }
     let found = candidates.iter().any(|candidate| candidate.is_file());
-    Err(if found {
-        Failure::usage(
-            format!("`{program}` cannot be executed"),
-            "make it executable: chmod +x",
-        )
+    Some(if found {
+        let why = format!("`{program}` cannot be executed");
+        (why, "make it executable: chmod +x")
     } else {
-        Failure::usage(
-            format!("there is no program `{program}`"),
-            "give a program of PATH, or a path to one; for a line of shell: -- sh -c '…'",
-        )
+        let why = format!("there is no program `{program}`");
+        let help = "give a program of PATH, or a path to one; for a line of shell: -- sh -c '…'";
+        (why, help)
     })
 }
 

@@ -93,6 +93,10 @@ impl CommandService {
         let mut deadline = context.leadership().deadline();
         let until = *deadline.borrow_and_update();
         let environment = self.environment(context);
+        // It may have gone since the host was started.
+        if let Some((why, _)) = super::missing(self.name()) {
+            return Ok(End::Failed(format!("was not started: {why}")));
+        }
         let mut kept = Kept::start(&self.spec.command, environment.clone(), until).await?;
         self.group.set(Some(kept.leader()));
         self.status.running(kept.leader(), restarts);

@@ -1,5 +1,6 @@
 //! Where commands run, what they learn, and how they are started again.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -86,6 +87,31 @@ async fn a_command_that_ends_is_started_again_and_later_each_time() {
 }
 
 #[tokio::test]
+async fn a_program_that_has_gone_is_told_to_be_gone_and_started_when_it_is_back() {
+    let server = Server::start();
+    let client = server.client();
+    let program = folder(&server).join("program");
+    let script = |text: &str| {
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script("rm \"$0\"");
+    let mut host = HostProcess::of(&server, "host", command(&server, &[], &[program.to_str().unwrap()]));
+    let waits = like(&client, host.pid(), "it could not be started", |host| {
+        host.state == HostState::BackingOff && host.reason.contains("not started")
+    })
+    .await;
+    let expected = format!(
+        "the command was not started: there is no program `{}`",
+        program.display()
+    );
+    assert_eq!(waits.reason, expected);
+    script("sleep 1000");
+    running(&client, &host).await;
+    assert!(host.leave().success());
+}
+
+#[tokio::test]
 async fn what_a_command_leaves_in_its_group_is_gone_before_it_is_started_again() {
     let server = Server::start();
     let script = "test -e child && grep -q '^State:.[^ZX]' /proc/$(cat child)/status && echo lives >> overlaps; sleep 1000 & echo $! > child; exit 1";
@@ -136,6 +162,12 @@ async fn who_waits_too_long_gives_up() {
     assert_eq!(gave_up.status.code(), Some(1));
     let said = String::from_utf8_lossy(&gave_up.stderr).into_owned();
     assert!(said.contains("slot"), "{said}");
+    drop(first);
+    let mut server = server;
+    server.kill();
+    let gave_up = command(&server, &["--wait", "1s"], &["true"]).output().unwrap();
+    let said = String::from_utf8_lossy(&gave_up.stderr).into_owned();
+    assert_eq!(gave_up.status.code(), Some(3), "nobody could be asked: {said}");
 }
 
 #[tokio::test]
