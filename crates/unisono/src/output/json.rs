@@ -1,5 +1,8 @@
 //! JSON for people: with line breaks and indentation, and otherwise as it was written.
 
+/// From this level on lines are indented no further: a value of 100,000 levels would be 20 GB of spaces.
+const MOST_INDENTED: usize = 64;
+
 /// The JSON text with line breaks and two spaces for each level. The order of keys and the digits of numbers stay.
 pub(crate) fn pretty(json: &str) -> String {
     let mut writer = Writer {
@@ -76,7 +79,7 @@ impl Writer {
 
     fn new_line(&mut self) {
         self.text.push('\n');
-        self.text.extend(std::iter::repeat_n("  ", self.level));
+        self.text.extend(std::iter::repeat_n("  ", self.level.min(MOST_INDENTED)));
     }
 }
 
@@ -114,6 +117,8 @@ mod tests {
         let json = r#"[{"a":[[],{"b":"\\"}]},-1e9,true]"#;
         let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(value(&pretty(json)), value(json));
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(pretty(&deep).len() < 30_000_000);
         for broken in ["", "\"", "}}]", "{\"a", "ü"] {
             let _ = pretty(broken);
         }
