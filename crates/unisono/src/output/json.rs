@@ -79,7 +79,8 @@ impl Writer {
 
     fn new_line(&mut self) {
         self.text.push('\n');
-        self.text.extend(std::iter::repeat_n("  ", self.level.min(MOST_INDENTED)));
+        self.text
+            .extend(std::iter::repeat_n("  ", self.level.min(MOST_INDENTED)));
     }
 }
 
