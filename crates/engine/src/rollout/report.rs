@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use unisono_model::ids::Timestamp;
 use unisono_model::limits::MAX_TARGETS;
 use unisono_model::name::Name;
-use unisono_model::rollout::{Drift, EntityName, Health, Joiners, Phase, Reported, Reports, RolloutState};
+use unisono_model::rollout::{Amount, Drift, EntityName, Health, Joiners, Phase, Reported, Reports, RolloutState};
 
 use super::event::{Change, Joined, RolloutEvent as E};
 use super::fleet::Fleet;
@@ -16,7 +16,8 @@ use super::health::{Assessment, Rules, Seen, assess, first_health, is_undecided,
 use super::interner::NONE;
 use super::rejection::RolloutRejection;
 use super::state::Rollouts;
-use super::target::{ARRIVED, CATCHING_UP, DRIFTED, Outcome, STORED, Target, said_code};
+use super::tally::{Group, plan_of};
+use super::target::{ARRIVED, CATCHING_UP, DRIFTED, Outcome, STORED, Target, is_unwell, said_code};
 use super::targets::{Texts, join_traits, split_traits};
 use super::waves::LEFT_OUT;
 
@@ -78,6 +79,33 @@ pub(crate) fn decide(
     }
 }
 
+/// A target that is to be brought to its version outside of a rollout, as far as there is room once everything is known
+/// that was reported with it.
+struct Lead<'a> {
+    target: &'a Target,
+    change: Change,
+    /// The version, when it was not told that before.
+    to: Option<&'a str>,
+    /// Whether it counts as unavailable already.
+    is_away: bool,
+}
+
+/// By how much more, or fewer, targets are unavailable than before the report.
+#[derive(Default)]
+struct Away {
+    all: i64,
+    domains: FxHashMap<u32, i64>,
+}
+
+impl Away {
+    fn add(&mut self, domains: &[u32], by: i64) {
+        self.all += by;
+        for domain in domains {
+            *self.domains.entry(*domain).or_default() += by;
+        }
+    }
+}
+
 struct Reporting<'a> {
     fleet: &'a Fleet,
     rules: Rules<'a>,
@@ -87,6 +115,8 @@ struct Reporting<'a> {
     table: Table<'a>,
     joined: Vec<Joined>,
     changes: Vec<Change>,
+    leads: Vec<Lead<'a>>,
+    away: Away,
     /// Combined traits that are not in the fleet yet have to live somewhere.
     traits: &'a [Cow<'a, str>],
     took: (i64, i64),
@@ -126,6 +156,8 @@ fn report(
         table: Table::default(),
         joined: Vec::new(),
         changes: Vec::new(),
+        leads: Vec::new(),
+        away: Away::default(),
         traits: &traits,
         took: (0, 0),
     };
@@ -136,6 +168,7 @@ fn report(
             None => reporting.unknown(slot, report, place),
         }
     }
+    reporting.lead_all();
     let (joined, changes) = (reporting.joined, reporting.changes);
     reply.joined = u32::try_from(joined.len()).unwrap_or(u32::MAX);
     reply.changed = u32::try_from(changes.len()).unwrap_or(u32::MAX);
@@ -306,11 +339,13 @@ impl<'a> Reporting<'a> {
             expected: expected.map(|version| self.table.place(version)),
             due: None,
         };
+        let told = expected.is_some_and(|expected| report.version != Some(expected));
+        self.away.all += i64::from(told || is_unwell(health));
         self.joined.push(joined);
     }
 
     /// A target that is known, and says something new.
-    fn known(&mut self, (slot, target): (u32, &Target), report: Reported<'a>, place: usize) {
+    fn known(&mut self, (slot, target): (u32, &'a Target), report: Reported<'a>, place: usize) {
         let texts = &self.fleet.texts;
         let running = texts.versions.get(target.version);
         let version = report.version.unwrap_or(running);
@@ -346,17 +381,51 @@ impl<'a> Reporting<'a> {
             self.took.0 += self.time.saturating_sub(target.told_at);
             self.took.1 += 1;
         }
-        self.lead(target, version, &now, &mut change);
-        if change
-            != (Change {
-                slot,
-                ..Change::default()
-            })
-        {
-            self.changes.push(change);
-        } else {
-            self.fleet.listening.hear(slot);
+        self.follow_drift(target, version, &mut change);
+        let is_away = self.is_away(target, version, &now, &change);
+        let more = i64::from(is_away) - i64::from(target.is_unavailable());
+        self.away.add(self.fleet.tally.domains_of(target), more);
+        match self.leads_to(target, version, &now, &mut change) {
+            Some(to) => self.leads.push(Lead {
+                target,
+                change,
+                to,
+                is_away,
+            }),
+            None => self.take(change),
         }
+    }
+
+    /// A change is part of the event, unless there is none.
+    fn take(&mut self, change: Change) {
+        let slot = change.slot;
+        let nothing = Change {
+            slot,
+            ..Change::default()
+        };
+        if change == nothing {
+            self.fleet.listening.hear(slot);
+        } else {
+            self.changes.push(change);
+        }
+    }
+
+    /// Where drift is ignored, a target that leaves its version is told the one that it has chosen.
+    fn follow_drift(&mut self, target: &Target, version: &'a str, change: &mut Change) {
+        let ignores = self.rules.policy.drift == Drift::Ignore;
+        let left = target.has(ARRIVED) && target.is_where_expected() && change.version.is_some();
+        if ignores && left && !target.is_moving() && target.phase != Phase::Pinned && !version.is_empty() {
+            change.expected = Some(self.table.place(version));
+        }
+    }
+
+    /// Whether a target counts as unavailable after a report.
+    fn is_away(&self, target: &Target, version: &str, now: &Assessment, change: &Change) -> bool {
+        let moving = target.is_moving() && matches!(now.outcome, Outcome::Wait | Outcome::Proven);
+        let left_alone = now.marks & DRIFTED != 0 && now.marks & CATCHING_UP == 0;
+        let expected = self.fleet.texts.versions.get(target.expected);
+        let told = !left_alone && change.expected.is_none() && !expected.is_empty() && expected != version;
+        moving || told || is_unwell(now.health)
     }
 
     /// What of an assessment is new.
@@ -377,31 +446,57 @@ impl<'a> Reporting<'a> {
         }
     }
 
-    /// Targets that have to be brought to their version outside of a rollout: those that drifted and are healed, and
-    /// those that the last rollout did not reach.
-    fn lead(&mut self, target: &Target, version: &str, now: &Assessment, change: &mut Change) {
-        let marks = change.marks.unwrap_or(target.marks & STORED);
+    /// Whether a target has to be brought to its version outside of a rollout: because it drifted and is healed, or because
+    /// the last rollout did not reach it; then to which version. One that runs it already is only told so.
+    fn leads_to(
+        &mut self,
+        target: &Target,
+        version: &str,
+        now: &Assessment,
+        change: &mut Change,
+    ) -> Option<Option<&'a str>> {
+        let marks = now.marks;
         let drifted = marks & DRIFTED != 0 && self.fleet.head.policy.drift == Drift::Heal && marks & CATCHING_UP == 0;
-        if drifted && self.has_room() {
-            change.marks = Some(marks | CATCHING_UP);
-            change.due = None;
-            return;
+        if drifted {
+            return Some(None);
         }
-        let Some((good, id)) = self.catch_up else { return };
+        let (good, id) = self.catch_up?;
         let left_behind = target.rollout != self.rules.rollout
             && target.phase != Phase::Pinned
             && !target.is_moving()
             && self.joins_late(target)
             && self.fleet.tally.home_of(target) != Some(LEFT_OUT)
             && (id == NONE || target.expected != id);
-        if left_behind && now.health != Health::Offline && now.health != Health::Busy {
-            if version == good {
-                change.expected = Some(self.table.place(good));
-                change.marks = Some(ARRIVED);
-            } else if self.has_room() {
-                change.expected = Some(self.table.place(good));
-                change.marks = Some(CATCHING_UP);
+        if !left_behind || matches!(now.health, Health::Offline | Health::Busy) {
+            return None;
+        }
+        if version == good {
+            change.expected = Some(self.table.place(good));
+            change.marks = Some(ARRIVED);
+            return None;
+        }
+        Some(Some(good))
+    }
+
+    /// Targets are told their version, as far as budgets allow.
+    fn lead_all(&mut self) {
+        for lead in std::mem::take(&mut self.leads) {
+            let domains = self.fleet.tally.domains_of(lead.target);
+            let mut change = lead.change;
+            if lead.is_away || self.has_room(domains) {
+                self.away.add(domains, i64::from(!lead.is_away));
+                match lead.to {
+                    Some(to) => {
+                        change.expected = Some(self.table.place(to));
+                        change.marks = Some(CATCHING_UP);
+                    }
+                    None => {
+                        change.marks = Some(change.marks.unwrap_or(lead.target.marks & STORED) | CATCHING_UP);
+                        change.due = None;
+                    }
+                }
             }
+            self.take(change);
         }
     }
 
@@ -411,11 +506,22 @@ impl<'a> Reporting<'a> {
         !(born_in_it && self.fleet.head.policy.joiners == Joiners::Leave)
     }
 
-    /// Whether one more target may become unavailable.
-    fn has_room(&self) -> bool {
-        let all = &self.fleet.tally.all;
-        let most = self.fleet.head.policy.max_unavailable;
-        most.is_none_or(|most| u64::from(all.unavailable) < most.at_least_one(u64::from(all.targets)))
+    /// Whether one more target of these domains may become unavailable.
+    fn has_room(&self, domains: &[u32]) -> bool {
+        let (policy, tally) = (plan_of(&self.fleet.head).0, &self.fleet.tally);
+        let fits = |most: Option<Amount>, group: &Group, more: i64| {
+            most.is_none_or(|most| {
+                let most = i64::try_from(most.at_least_one(u64::from(group.targets))).unwrap_or(i64::MAX);
+                i64::from(group.unavailable) + more < most
+            })
+        };
+        fits(policy.max_unavailable, &tally.all, self.away.all)
+            && domains.iter().all(|id| {
+                let domain = &tally.domains[*id as usize];
+                let budget = &policy.budgets[usize::from(domain.budget)];
+                let more = self.away.domains.get(id).copied().unwrap_or(0);
+                fits(budget.max_unavailable, &domain.group, more)
+            })
     }
 }
 

@@ -13,7 +13,7 @@ use unisono_model::ids::Timestamp;
 use unisono_model::rollout::{Health, Joiners, Phase, Policy};
 
 use super::head::{HEALTHS, Head, PHASES};
-use super::target::{CATCHING_UP, DRIFTED, IN_BROKEN_LINE, IN_LINE, NEVER, PROVEN, Target};
+use super::target::{DRIFTED, IN_BROKEN_LINE, IN_LINE, NEVER, PROVEN, Target};
 use super::targets::{Targets, Texts, labels, split_traits};
 use super::waves::{LEFT_OUT, WavePlan, place};
 
@@ -27,7 +27,7 @@ pub(crate) struct Group {
     pub(crate) eligible: u32,
     /// In flight, by this rollout or an earlier one.
     pub(crate) moving: u32,
-    /// In flight, or not well.
+    /// In flight, on their way to another version for any other reason, or not well.
     pub(crate) unavailable: u32,
     /// Pending, and silent or offline.
     pub(crate) unreachable: u32,
@@ -206,7 +206,7 @@ impl Tally {
             phase,
             eligible: returns || (pending && reachable && !busy),
             moving,
-            unavailable: moving || target.has(CATCHING_UP) || !matches!(target.health, Health::Healthy | Health::Busy),
+            unavailable: target.is_unavailable(),
             unreachable: pending && !reachable,
             busy: pending && busy,
             drifted: target.has(DRIFTED),
@@ -226,6 +226,13 @@ impl Tally {
     pub(crate) fn home_of(&self, target: &Target) -> Option<u16> {
         let key = (target.traits, if self.by_group { target.group } else { 0 });
         self.class_of.get(&key).map(|class| self.home(*class))
+    }
+
+    /// The domains that a target belongs to, as far as it has been asked before.
+    pub(crate) fn domains_of(&self, target: &Target) -> &[u32] {
+        let key = (target.traits, if self.by_group { target.group } else { 0 });
+        let class = self.class_of.get(&key).map(|class| &self.classes[*class as usize]);
+        class.map_or(&[], |class| &class.domains)
     }
 
     fn class(&mut self, head: &Head, texts: &Texts, target: &Target) -> u32 {
@@ -731,10 +738,11 @@ impl Pick {
     }
 }
 
-/// The policy and the waves in force: those of the rollout, or those that the next one would have.
+/// The policy in force, and the waves of the rollout that is under way or was last.
 pub(crate) fn plan_of(head: &Head) -> (&std::sync::Arc<Policy>, &[WavePlan]) {
     match head.facts.rollout.as_deref() {
-        Some(rollout) => (&rollout.plan.policy, &rollout.plan.waves),
+        Some(rollout) if rollout.is_open() => (&rollout.plan.policy, &rollout.plan.waves),
+        Some(rollout) => (&head.policy, &rollout.plan.waves),
         None => (&head.policy, &[]),
     }
 }

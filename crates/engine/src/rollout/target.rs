@@ -61,6 +61,11 @@ impl Outcome {
     }
 }
 
+/// Whether a target in this health counts as unavailable.
+pub(crate) fn is_unwell(health: Health) -> bool {
+    !matches!(health, Health::Healthy | Health::Busy)
+}
+
 pub(crate) fn said_code(said: Said) -> u8 {
     match said {
         Said::Healthy => 0,
@@ -159,6 +164,18 @@ impl Target {
     /// Whether it runs what it is told.
     pub(crate) fn is_where_expected(&self) -> bool {
         self.expected != NONE && self.version == self.expected
+    }
+
+    /// Whether it is told another version than it runs.
+    pub(crate) fn is_on_its_way(&self) -> bool {
+        let instructed = self.instructed();
+        instructed != NONE && instructed != self.version
+    }
+
+    /// Whether it is not well, or may be at work at any time: whoever told it another version than it runs, and however
+    /// long ago.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.is_moving() || self.is_on_its_way() || is_unwell(self.health)
     }
 
     pub(crate) fn said(&self) -> Said {

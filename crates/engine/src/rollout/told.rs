@@ -76,12 +76,11 @@ impl Fleet {
     }
 
     fn kind(&self, target: &Target) -> Kind {
-        let instructed = target.instructed();
         Kind {
-            instructed,
+            instructed: target.instructed(),
             expected: target.expected,
             there: target.is_where_expected(),
-            change: instructed != NONE && instructed != target.version,
+            change: target.is_on_its_way(),
             marks: target.marks & (ARRIVED | CATCHING_UP | DRIFTED),
             phase: target.phase,
             shown: self.phase(target),

@@ -15,8 +15,8 @@ use unisono_engine::rollout::{
 use unisono_engine::{Command, Event, Rejection, Reply, Settings, State};
 use unisono_model::ids::{Revision, Timestamp};
 use unisono_model::rollout::{
-    Answer, CallKind, Health, Measured, Policy, Report, Reports, RolloutState, RolloutView, Said, SubscriberState,
-    TargetId, ToleranceMode, Version,
+    Amount, Answer, CallKind, Health, Measured, Phase, Policy, Report, Reports, RolloutState, RolloutView, Said,
+    SubscriberState, TargetId, TargetView, ToleranceMode, Version,
 };
 
 use super::world::{entity, policy, version};
@@ -197,6 +197,10 @@ fn any_policy(random: &mut Random) -> Policy {
     policy(&format!("{{{}}}", parts.join(", ")))
 }
 
+fn is_told(it: &TargetView) -> bool {
+    it.expected.is_some() && it.expected != it.version
+}
+
 /// What is known of a target from outside.
 #[derive(Clone, Debug, Default)]
 struct Known {
@@ -319,8 +323,14 @@ impl World {
         };
         let rollout = rollout.clone();
         self.before(&rollout);
+        let reports = matches!(rollout, E::Reported { .. });
+        let was_told = if reports { self.told() } else { BTreeSet::new() };
         self.sim.record(&[event]);
         self.after(&rollout);
+        if let E::Reported { joined, .. } = &rollout {
+            let joined = joined.iter().map(|it| self.slots[&it.slot].clone()).collect();
+            self.check_led(&was_told, &joined);
+        }
         self.sim.effects.clear();
         self.sim.facts.clear();
     }
@@ -422,38 +432,14 @@ impl World {
         holds("batch", &|_| true, batch);
         let targets = fleet.page(0, usize::MAX, &TargetFilter::default()).targets;
         let total = |of: &dyn Fn(&str, &str) -> bool| {
-            let fits = |it: &&unisono_model::rollout::TargetView| of(&it.labels["zone"], &it.labels["rack"]);
+            let fits = |it: &&TargetView| of(&it.labels["zone"], &it.labels["rack"]);
             targets.iter().filter(fits).count() as u64
         };
-        // A target that was told to catch up is on its way already, and being told once more changes nothing.
-        let catching_up = TargetFilter {
-            change: Some(true),
-            ..TargetFilter::default()
-        };
-        let on_its_way: BTreeSet<(String, String)> = fleet
-            .page(0, usize::MAX, &catching_up)
-            .targets
-            .iter()
-            .map(|it| (it.group.as_str().to_owned(), it.name.as_str().to_owned()))
-            .collect();
-        let healthy: BTreeSet<(String, String)> = targets
-            .iter()
-            .filter(|it| matches!(it.health, Health::Healthy | Health::Busy))
-            .map(|it| (it.group.as_str().to_owned(), it.name.as_str().to_owned()))
-            .collect();
+        let away = self.away(&targets);
         let unavailable = |of: &dyn Fn(&Known) -> bool| {
-            let all = self
-                .targets
-                .iter()
-                .filter(|(id, known)| of(known) && self.slots.values().any(|it| it == *id));
-            let broken =
-                |id: &(String, String), known: &Known| known.moving.is_some() || known.healing || !healthy.contains(id);
-            let (mut now, mut added) = (0_u64, false);
-            for (id, known) in all {
-                now += u64::from(broken(id, known) || told.contains(id));
-                added |= told.contains(id) && !broken(id, known) && !on_its_way.contains(id);
-            }
-            (now, added)
+            let told: BTreeSet<_> = told.iter().filter(|id| of(&self.targets[**id])).copied().collect();
+            let away: BTreeSet<_> = away.iter().filter(|id| of(&self.targets[*id])).collect();
+            (away.union(&told).count() as u64, !told.is_subset(&away))
         };
         for budget in &policy.budgets {
             for value in ["z0", "z1", "z2", "r0", "r1"] {
@@ -498,6 +484,71 @@ impl World {
                 failed + now <= most.max(failed + before),
                 "{failed} failed, {now} in flight, {most} tolerated"
             );
+        }
+    }
+
+    /// Targets that are not well, in flight, or told another version than they run, whoever told them and when.
+    fn away(&self, targets: &[TargetView]) -> BTreeSet<(String, String)> {
+        let all = targets
+            .iter()
+            .map(|it| ((it.group.to_string(), it.name.to_string()), it));
+        all.filter(|(id, it)| {
+            let unwell = !matches!(it.health, Health::Healthy | Health::Busy);
+            unwell || is_told(it) || self.targets[id].moving.is_some()
+        })
+        .map(|(id, _)| id)
+        .collect()
+    }
+
+    /// Targets that are told another version than they run.
+    fn told(&self) -> BTreeSet<(String, String)> {
+        let told = self.all_targets().into_iter().filter(is_told);
+        told.map(|it| (it.group.to_string(), it.name.to_string())).collect()
+    }
+
+    fn all_targets(&self) -> Vec<TargetView> {
+        let fleet = self.sim.state.rollouts().get(&space(), &entity());
+        fleet.map_or_else(Vec::new, |fleet| {
+            fleet.page(0, usize::MAX, &TargetFilter::default()).targets
+        })
+    }
+
+    /// What a report tells targets outside of a rollout stays within the budgets as well. Targets that are new, or tied to a
+    /// version, are told theirs in any case.
+    fn check_led(&self, was_told: &BTreeSet<(String, String)>, joined: &BTreeSet<(String, String)>) {
+        let targets = self.all_targets();
+        let away = self.away(&targets);
+        let led = |it: &&TargetView| {
+            let id = (it.group.to_string(), it.name.to_string());
+            let free = matches!(it.health, Health::Healthy | Health::Busy) && self.targets[&id].moving.is_none();
+            free && is_told(it) && it.phase != Phase::Pinned && !was_told.contains(&id) && !joined.contains(&id)
+        };
+        let Some(policy) = self.sim.state.rollouts().entity_view(&space(), &entity()) else {
+            return;
+        };
+        let policy = policy.policy;
+        let holds = |of: &dyn Fn(&TargetView) -> bool, most: Amount| {
+            let here = targets.iter().filter(|it| of(it));
+            let most = most.at_least_one(here.clone().count() as u64);
+            let now = here
+                .clone()
+                .filter(|it| away.contains(&(it.group.to_string(), it.name.to_string())))
+                .count() as u64;
+            assert!(
+                here.clone().find(led).is_none() || now <= most,
+                "{now} unavailable, {most} allowed, and {:?} are told",
+                here.filter(led).collect::<Vec<_>>()
+            );
+        };
+        if let Some(most) = policy.max_unavailable {
+            holds(&|_| true, most);
+        }
+        for budget in &policy.budgets {
+            for value in ["z0", "z1", "z2", "r0", "r1"] {
+                if let Some(most) = budget.max_unavailable {
+                    holds(&|it| it.labels.get(&budget.label).is_some_and(|it| it == value), most);
+                }
+            }
         }
     }
 

@@ -711,12 +711,67 @@ fn joiners_do_what_the_policy_says() {
 
 #[test]
 fn drift_is_reported_healed_or_ignored() {
-    for (drift, drifted, told) in [("report", true, "v9"), ("heal", true, "v1"), ("ignore", false, "v1")] {
+    for (drift, drifted, told) in [("report", true, "v9"), ("heal", true, "v1"), ("ignore", false, "v9")] {
         let mut world = World::with(3, &format!(r#"{{"drift": "{drift}"}}"#));
         let told_now = world.say("t0", "v9", Said::Healthy);
         assert_eq!(world.view("t0").drifted, drifted, "{drift}");
         assert_eq!(told_now.version.as_deref(), Some(told), "{drift}");
     }
+}
+
+/// Whoever promises a version to a target takes of the same budgets, several of one report as well.
+#[test]
+fn targets_are_healed_and_caught_up_within_the_budgets() {
+    let told = |told: Vec<unisono_model::rollout::Instruction>| told.iter().filter(|it| it.change).count();
+    let mut world = World::with(3, r#"{"drift": "heal", "maxUnavailable": 1}"#);
+    let strays = [says("t0", "v9", Said::Healthy), says("t1", "v9", Said::Healthy)];
+    assert_eq!(told(world.report(&strays)), 1);
+    assert_eq!(told(world.report(&strays)), 1);
+    world.say("t0", "v1", Said::Healthy);
+    let next = world.say("t1", "v9", Said::Healthy);
+    assert!(next.change, "{next:?}");
+
+    let zones = ["a", "a", "b"];
+    let names = ["t0", "t1", "t2"];
+    let run = |version: &'static str| -> Vec<_> {
+        let each = names.iter().zip(&zones);
+        each.map(|(name, zone)| labelled(name, version, &[("zone", zone)]))
+            .collect()
+    };
+    let mut world = World::new();
+    world.settle(
+        &run("v1"),
+        r#"{"drift": "heal", "budgets": [{"label": "zone", "maxUnavailable": 1}]}"#,
+    );
+    assert_eq!(told(world.report(&run("v9"))), 2, "one of each zone");
+
+    let mut world = World::with(
+        1,
+        r#"{"joiners": "lastKnownGood", "maxUnavailable": 2, "health": {"healthyForSeconds": 0}}"#,
+    );
+    world.set_version("v2").unwrap();
+    let late = ["a", "b", "c", "d"].map(|name| says(name, "v1", Said::Healthy));
+    assert_eq!(told(world.report(&late)), 0);
+    for _ in 0..3 {
+        world.say("t0", "v2", Said::Healthy);
+    }
+    assert_eq!(world.state(), RolloutState::Succeeded, "{:?}", world.rollout());
+    assert_eq!(told(world.report(&late)), 2);
+}
+
+#[test]
+fn a_target_that_is_told_a_version_and_has_not_taken_it_is_unavailable_also_when_it_has_failed() {
+    let policy = r#"{"batch": 1, "maxUnavailable": 1, "failureTolerance": 2,
+        "health": {"healthyForSeconds": 0, "deadlineSeconds": 10}}"#;
+    let mut world = World::with(3, policy);
+    world.set_version("v2").unwrap();
+    world.pass(11);
+    world.say("t0", "v1", Said::Healthy);
+    assert_eq!((world.count(Phase::Failed), world.count(Phase::InFlight)), (1, 0));
+    assert_eq!(world.reasons(), ["budgetUsedUp"]);
+    let told = world.say("t0", "v2", Said::Healthy);
+    assert!(!told.change);
+    assert_eq!(world.count(Phase::InFlight), 1);
 }
 
 #[test]
