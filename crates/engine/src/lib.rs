@@ -455,7 +455,7 @@ impl State {
                 self.break_promises(events);
                 if started && self.rollouts.all().next().is_some() {
                     let lost = i64::try_from(at.millis_since(self.now)).unwrap_or(i64::MAX);
-                    events.push(Event::Rollout(RolloutEvent::Restarted { lost }));
+                    events.push(Event::Rollout(RolloutEvent::Restarted { lost, stopped: false }));
                 }
                 Ok(reply)
             }

@@ -51,6 +51,11 @@ pub enum RolloutCommand {
         /// Who, and why.
         by: By,
     },
+    /// For a while nobody listened, though the node was not started anew: it was stopped, or its clock was set forward.
+    NotListened {
+        /// For how many milliseconds.
+        lost_ms: u64,
+    },
     /// Something outside has answered, or could not be reached.
     Answer {
         /// Where.

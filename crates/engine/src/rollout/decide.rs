@@ -71,6 +71,13 @@ pub(crate) fn decide(
             });
             Ok(taken("the freeze is over"))
         }
+        RolloutCommand::NotListened { lost_ms } => {
+            if !rollouts.fleets.is_empty() {
+                let lost = i64::try_from(lost_ms).unwrap_or(i64::MAX);
+                events.push(E::Restarted { lost, stopped: true });
+            }
+            Ok(taken("that time does not count"))
+        }
         RolloutCommand::Answer {
             namespace,
             entity,

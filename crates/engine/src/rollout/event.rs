@@ -147,12 +147,16 @@ pub enum RolloutEvent {
         #[n(5)]
         decision: Decision,
     },
-    /// The node started: for a while nobody listened, and that time does not count.
+    /// The node started, or had been stopped: for a while nobody listened, and that time does not count.
     #[n(6)]
     Restarted {
         /// Milliseconds in which nobody listened.
         #[n(0)]
         lost: i64,
+        /// Whether what was heard before is still known: the node had only been stopped.
+        #[n(1)]
+        #[cbor(default)]
+        stopped: bool,
     },
     /// Nothing may move, in a namespace or everywhere.
     #[n(7)]

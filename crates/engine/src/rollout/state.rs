@@ -78,6 +78,12 @@ impl Rollouts {
         self.fleets.last_key_value().map_or(1, |(last, _)| last + 1)
     }
 
+    /// Whether anything in any entity is measured in the time in which somebody listens.
+    #[must_use]
+    pub fn measures_time(&self) -> bool {
+        !self.timers.is_empty()
+    }
+
     /// When something becomes due, as far as entities have been looked at.
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
         self.timers.first().map(|(due, _)| *due)
@@ -138,12 +144,16 @@ pub(crate) fn evolve(rollouts: &mut Rollouts, (revision, at): (Revision, Timesta
                 rollouts.insert(Fleet::new(head));
             }
         }
-        E::Restarted { lost } => {
+        E::Restarted { lost, stopped } => {
             for fleet in rollouts.fleets.values_mut().filter(|fleet| fleet.head.seen < revision) {
                 fleet.head.offset += lost;
-                fleet.head.window_began = at.0;
                 fleet.head.facts.wait_longer(*lost);
-                fleet.listening.clear_fresh();
+                if *stopped {
+                    fleet.head.window_began = fleet.head.window_began.saturating_add(*lost).min(at.0);
+                } else {
+                    fleet.head.window_began = at.0;
+                    fleet.listening.clear_fresh();
+                }
                 fleet.dirty = true;
             }
             rollouts.dirty.extend(rollouts.fleets.keys());

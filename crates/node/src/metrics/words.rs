@@ -178,6 +178,7 @@ impl CommandKind {
             Command::Value(ValueCommand::Break { .. }) => Self::BreakFuture,
             Command::Value(ValueCommand::Withdraw { .. }) => Self::WithdrawFuture,
             Command::Lease(command) => Self::of_lease(command),
+            Command::Rollout(RolloutCommand::NotListened { .. }) => Self::Tick,
             Command::Rollout(RolloutCommand::Report { .. }) => Self::RolloutReport,
             Command::Rollout(RolloutCommand::Answer { .. }) => Self::RolloutAnswer,
             Command::Rollout(

@@ -1,12 +1,15 @@
 //! The time of decisions.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use unisono_model::ids::Timestamp;
 
 /// By how much the system's clock must be ahead before that counts as being set forward, in milliseconds.
 const LEAST_STEP_MS: u64 = 1_000;
+
+/// How late one must look at the clock before that counts as not having been there, in milliseconds.
+const LEAST_GAP_MS: u64 = 1_000;
 
 /// The partition's time. It begins with the system's, goes on as fast as time really passes, a suspended machine's
 /// included, and never goes back. When the system's clock is set forward it follows in one step, which is decided like
@@ -15,6 +18,10 @@ const LEAST_STEP_MS: u64 = 1_000;
 pub(super) struct Clock {
     anchor: Timestamp,
     since: Reading,
+    /// By when, in the machine's running time, it is looked at again; unknown at first.
+    expected_ms: Option<u64>,
+    /// How much later than that it was.
+    missed_ms: u64,
 }
 
 /// What the system's clocks say at one moment.
@@ -68,10 +75,40 @@ impl Clock {
         self.step_to(Reading::now())
     }
 
+    /// Whoever looks at it now does so again after this long at the latest, unless the process does not run meanwhile.
+    pub(super) fn rest(&mut self, longest: Duration) {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self.look(Reading::now(), Some(longest));
+    }
+
+    /// For how many milliseconds nobody was there since this was last asked: the process was stopped, or could do nothing.
+    pub(super) fn missed(&mut self) -> Option<u64> {
+        self.look(Reading::now(), None);
+        match std::mem::take(&mut self.missed_ms) {
+            0 => None,
+            missed => Some(missed),
+        }
+    }
+
+    fn look(&mut self, reading: Reading, longest: Option<u64>) {
+        if let Some(expected) = self.expected_ms {
+            let late = reading.running_ms.saturating_sub(expected);
+            if late >= LEAST_GAP_MS {
+                self.missed_ms += late;
+            }
+        }
+        // Work between two rests takes no time worth telling.
+        if longest.is_some() || self.expected_ms.is_some() {
+            self.expected_ms = Some(reading.running_ms.saturating_add(longest.unwrap_or(0)));
+        }
+    }
+
     fn begin(decided: Timestamp, reading: Reading) -> Self {
         Self {
             anchor: reading.wall.max(decided),
             since: reading,
+            expected_ms: None,
+            missed_ms: 0,
         }
     }
 
@@ -128,6 +165,23 @@ mod tests {
         let resumed = reading(3_650_000, 3_600_000);
         assert_eq!(clock.step_to(resumed), None);
         assert_eq!(clock.at(resumed), Timestamp(3_650_000));
+    }
+
+    #[test]
+    fn who_comes_much_later_than_agreed_was_not_there_meanwhile() {
+        let mut clock = Clock::begin(Timestamp(0), reading(50_000, 0));
+        clock.look(reading(99_000, 49_000), None);
+        assert_eq!(clock.missed_ms, 0, "nothing was agreed");
+        clock.look(reading(99_000, 49_000), Some(10_000));
+        clock.look(reading(109_500, 59_500), None);
+        assert_eq!(clock.missed_ms, 0, "half a second late");
+        clock.look(reading(109_500, 59_500), Some(10_000));
+        clock.look(reading(149_500, 99_500), None);
+        assert_eq!(clock.missed_ms, 30_000, "stopped while it slept");
+        clock.look(reading(154_500, 104_500), Some(10_000));
+        assert_eq!(clock.missed_ms, 35_000, "and while it worked");
+        clock.look(reading(155_000, 105_000), None);
+        assert_eq!(clock.missed_ms, 35_000, "woken early");
     }
 
     #[test]

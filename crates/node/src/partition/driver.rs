@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use unisono_engine::agent::AgentCommand;
 use unisono_engine::codec::EventRange;
 use unisono_engine::lease::LeaseCommand;
+use unisono_engine::rollout::RolloutCommand;
 use unisono_engine::snapshot::Entity;
 use unisono_engine::{Command, Event, Rejection, Reply, State};
 use unisono_journal::{AppendError, FileJournal, MAX_BATCH_BYTES};
@@ -68,6 +69,8 @@ const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
 /// The longest sleep before a timer, so that none is late for longer when the system's clock is set forward, or the machine
 /// was suspended.
 const LONGEST_SLEEP_WITH_TIMER: Duration = Duration::from_secs(10);
+/// The same while targets of rollouts are listened to: how long the server was stopped is known as exactly as this.
+const LONGEST_SLEEP_WHILE_LISTENING: Duration = Duration::from_secs(1);
 /// How often is looked whether there is room again.
 const ROOM_AGAIN: Duration = Duration::from_millis(500);
 /// A write to the store that takes so long has been forgotten by the library, if that has failed.
@@ -431,10 +434,7 @@ impl Driver {
             self.batch.let_go();
         }
         let (begin, before) = (Instant::now(), self.batch.events.len());
-        if let Some(by_ms) = self.clock.follow() {
-            tracing::warn!("the system's clock was set forward by {by_ms} ms; what counts real time does not follow");
-            self.decide(Command::Lease(LeaseCommand::ClockStepped { by_ms }), Responder::None);
-        }
+        self.follow_clock();
         for _ in 0..DRAIN {
             if self.is_full() {
                 break;
@@ -453,6 +453,24 @@ impl Driver {
         self.write_rows();
         if !self.writer_busy {
             self.hand_over(parts);
+        }
+    }
+
+    /// Time that passed otherwise than by being there and listening is decided before anything that it makes due.
+    fn follow_clock(&mut self) {
+        let stepped = self.clock.follow();
+        if let Some(by_ms) = stepped {
+            tracing::warn!("the system's clock was set forward by {by_ms} ms; what counts real time does not follow");
+            self.decide(Command::Lease(LeaseCommand::ClockStepped { by_ms }), Responder::None);
+        }
+        let missed = self.clock.missed();
+        if let Some(missed) = missed {
+            tracing::warn!("nobody was served for {missed} ms: the process was stopped, or the machine is overloaded");
+        }
+        let lost_ms = stepped.unwrap_or(0).saturating_add(missed.unwrap_or(0));
+        if lost_ms > 0 && self.state.rollouts().measures_time() {
+            let command = Command::Rollout(RolloutCommand::NotListened { lost_ms });
+            self.decide(command, Responder::None);
         }
     }
 
@@ -674,7 +692,9 @@ impl Driver {
     /// Sleeps until something happens or is due. What the threads say is taken at once: while a batch
     /// is full, nothing else is.
     fn wait(&mut self) {
-        match self.inbox.recv_timeout(self.next_wake()) {
+        let longest = self.next_wake();
+        self.clock.rest(longest);
+        match self.inbox.recv_timeout(longest) {
             Ok(message @ (Message::WriterIdle | Message::WriterEnded | Message::ProjectorFailed(_))) => {
                 self.take(message)
             }
@@ -689,10 +709,15 @@ impl Driver {
             return Duration::ZERO;
         }
         let now = self.now();
+        let longest = if self.state.rollouts().measures_time() {
+            LONGEST_SLEEP_WHILE_LISTENING
+        } else {
+            LONGEST_SLEEP_WITH_TIMER
+        };
         let timer = self
             .state
             .next_timer()
-            .map(|due| Duration::from_millis(due.millis_since(now)).min(LONGEST_SLEEP_WITH_TIMER));
+            .map(|due| Duration::from_millis(due.millis_since(now)).min(longest));
         let is_full = self.space.last_room() == Room::None;
         let checkpoint = self
             .checkpoint

@@ -2,9 +2,9 @@
 
 use unisono_engine::State;
 use unisono_engine::agent::AgentCommand;
-use unisono_engine::rollout::Verb;
+use unisono_engine::rollout::{RolloutCommand, Verb};
 use unisono_model::ids::Revision;
-use unisono_model::rollout::{ClassicOptions, Phase, RolloutState, Said, classic_policy};
+use unisono_model::rollout::{ClassicOptions, Health, Phase, RolloutState, Said, classic_policy};
 
 use super::world::{World, policy, says};
 use crate::storage::replay;
@@ -95,6 +95,29 @@ fn restart(world: &mut World) {
     assert_eq!(folded.hash(), world.sim.state.hash());
     world.sim.state = folded;
     world.sim.agent(AgentCommand::NodeStarted).unwrap();
+}
+
+/// The process was stopped for a while: it knows who was heard before, and nobody is late or silent for that time.
+#[test]
+fn time_in_which_nobody_listened_fails_nobody_and_forgets_nobody() {
+    let policy = r#"{"batch": 1, "health": {"healthyForSeconds": 0, "deadlineSeconds": 20, "silentAfterSeconds": 80}}"#;
+    let mut world = World::with(2, policy);
+    world.pass(75);
+    world.say("t1", "v1", Said::Healthy);
+    world.set_version("v2").unwrap();
+    world.sim.now = world.sim.now.plus_millis(3_600_000);
+    let lost_ms = 3_600_000;
+    world.command(RolloutCommand::NotListened { lost_ms }).unwrap();
+    assert_eq!((world.count(Phase::InFlight), world.count(Phase::Failed)), (1, 0));
+    // The window goes on where it was: who was heard in it was heard.
+    world.pass(19);
+    let silent: Vec<_> = world
+        .targets()
+        .into_iter()
+        .filter(|it| it.health == Health::Unknown)
+        .collect();
+    assert_eq!(silent.len(), 1, "{silent:?}");
+    assert_eq!(silent[0].name.as_str(), "t0");
 }
 
 #[test]

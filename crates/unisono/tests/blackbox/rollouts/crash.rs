@@ -1,10 +1,12 @@
 //! Several controllers of one entity, and a server that is killed in the middle.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
-use unisono_model::rollout::{Report, RolloutState};
+use unisono_model::rollout::{Health, Report, RolloutState, TargetView};
 
 use super::{Fleet, QUICK};
-use crate::harness::Server;
+use crate::harness::{Server, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_controllers_that_report_the_same_entity_lose_nothing() {
@@ -63,4 +65,36 @@ async fn a_kill_in_the_middle_loses_no_decision_and_exceeds_no_budget() {
         fleet.obey().await;
     }
     panic!("it does not end: {:?}", fleet.rollout().await.reasons);
+}
+
+/// A server that was stopped did not listen: nobody is silent or late for it, and what was under way goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_stopped_takes_nobody_for_silent_or_late() {
+    let server = Server::start();
+    let policy = r#"{"batch": 1, "health": {"healthyForSeconds": 0, "deadlineSeconds": 3, "silentAfterSeconds": 3}}"#;
+    let mut fleet = Fleet::settled(&server, 3, policy).await;
+    fleet.set_version("v2").await;
+    fleet.obey().await;
+    assert_eq!(fleet.rollout().await.summary.counts.in_flight, 1);
+    server.pause();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    server.resume();
+    // It has had time to decide before anybody reports again.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let view = fleet.rollout().await;
+    assert_eq!(
+        (view.summary.state, view.summary.counts.in_flight),
+        (RolloutState::Running, 1),
+        "{:?}",
+        view.reasons
+    );
+    let silent = |it: &TargetView| it.health == Health::Unknown;
+    assert!(!fleet.targets().await.iter().any(silent));
+    fleet.until(RolloutState::Succeeded).await;
+    // And silence is noticed as ever.
+    fleet.dead = fleet.runs.keys().cloned().collect();
+    eventually("all are silent", || async {
+        fleet.targets().await.iter().all(silent).then_some(())
+    })
+    .await;
 }
