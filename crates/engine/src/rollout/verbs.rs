@@ -109,7 +109,15 @@ pub(crate) fn decide(
                 .iter()
                 .skip(before)
                 .any(|event| matches!(event, E::Decided { .. }));
-            let rollout = fleet.head.open().map(|rollout| rollout.id);
+            let planned = act.events.iter().skip(before).find_map(|event| match event {
+                E::Decided {
+                    rollout,
+                    decision: Decision::Planned { .. },
+                    ..
+                } => Some(*rollout),
+                _ => None,
+            });
+            let rollout = planned.or(fleet.head.open().map(|rollout| rollout.id));
             if let Some(RequestKey { key, digest }) = request {
                 act.push(Decision::Remembered {
                     key,
@@ -447,6 +455,12 @@ impl<'a> Act<'a> {
             }
         }
         self.push(Decision::Resumed);
+        if rollout.paused.is_some() && rollout.stage == Stage::Frozen {
+            let id = rollout.id;
+            return Ok(format!(
+                "rollout {id} is no longer paused, but frozen as it was: resume it once more to go on"
+            ));
+        }
         Ok(format!("rollout {} goes on", rollout.id))
     }
 

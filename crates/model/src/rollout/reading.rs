@@ -67,6 +67,11 @@ struct Reader<'de> {
 
 impl Reader<'_> {
     fn fault(self, error: &serde_json::Error) -> Fault {
+        let text = error.to_string();
+        let unknown = text
+            .strip_prefix("unknown field `")
+            .and_then(|rest| rest.split_once('`'));
+        let field = unknown.map_or(self.field, |(field, _)| field);
         let index = self.read.reports.len();
         let place = |field: &str| match (self.read.single, field) {
             (true, field) => field.to_owned(),
@@ -80,11 +85,11 @@ impl Reader<'_> {
             }
             None if error.classify() == Category::Data => Fault::new(
                 "invalid-target",
-                place(self.field),
-                error.to_string(),
+                place(field),
+                text,
                 "report a list of targets, each like {\"name\": \"a\", \"version\": \"v1\", \"health\": \"healthy\"}",
             ),
-            None => Fault::new("bad-json", "", error.to_string(), "correct the JSON at this place"),
+            None => Fault::new("bad-json", "", text, "correct the JSON at this place"),
         }
     }
 }

@@ -775,6 +775,28 @@ fn a_target_that_is_told_a_version_and_has_not_taken_it_is_unavailable_also_when
 }
 
 #[test]
+fn verbs_say_what_came_of_them() {
+    let mut world = World::new();
+    world.report(&[says("t0", "v0", Said::Healthy)]);
+    world
+        .set_policy(r#"{"batch": 1, "onNewVersion": "replace", "health": {"unhealthyReports": 1}}"#)
+        .unwrap();
+    assert_eq!(world.set_version("v1").unwrap().rollout, Some(1));
+    assert_eq!(
+        world.set_version("v2").unwrap().rollout,
+        Some(2),
+        "the one that took over"
+    );
+    world.say("t0", "v1", Said::Healthy);
+    world.say("t0", "v2", Said::Unhealthy);
+    assert_eq!(world.state(), RolloutState::Frozen);
+    world.act(Verb::Pause).unwrap();
+    let done = world.act(Verb::Resume).unwrap();
+    assert!(done.message.contains("frozen as it was"), "{}", done.message);
+    assert_eq!(world.state(), RolloutState::Frozen);
+}
+
+#[test]
 fn an_entity_waits_for_what_another_one_runs() {
     let mut world = World::with(1, r#"{"batch": 1, "dependsOn": [{"entity": "db", "version": "d2"}]}"#);
     let db = unisono_model::rollout::EntityName::parse("db").unwrap();

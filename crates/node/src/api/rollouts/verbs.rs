@@ -436,7 +436,16 @@ fn scoped(verb: VerbName, asker: Asker, body: &Bytes) -> Answer<(VerbRequest, By
     let request: VerbRequest = json(body)?;
     check(verb, &request)?;
     let reason = reason(request.reason.as_deref())?;
-    Ok((request, asker.by(reason, body)))
+    let by = asker.by(reason, body);
+    if by.based_on.is_some() {
+        let detail = format!(
+            "only an entity has an ETag, and this is the {} of more than one",
+            word(verb)
+        );
+        let problem = ApiError::bad_request("bad-header", detail).field("If-Match");
+        return Err(problem.help("leave If-Match out"));
+    }
+    Ok((request, by))
 }
 
 pub(super) async fn taken(api: &Api, command: RolloutCommand) -> Answer<Json<TakenView>> {
