@@ -4,6 +4,7 @@
 //! the waiter has it, with the sync in it, since nothing is told before it is durable.
 
 mod agents;
+mod connections;
 mod delivery;
 mod many;
 mod writes;
@@ -129,11 +130,15 @@ fn path(key: &str) -> String {
     format!("/values/{key}")
 }
 
-/// A value of 100 bytes.
+/// A value of 100 bytes, as JSON.
+fn text(number: u64) -> String {
+    format!("\"{number:098}\"")
+}
+
+/// The same, to be put.
 fn content(number: u64) -> unisono_model::values::PutRequest {
-    let text = format!("\"{number:098}\"");
     unisono_model::values::PutRequest {
-        value: serde_json::value::RawValue::from_string(text)
+        value: serde_json::value::RawValue::from_string(text(number))
             .ok()
             .map(unisono_model::api::JsonText),
         ..Default::default()

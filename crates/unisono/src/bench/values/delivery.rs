@@ -7,22 +7,19 @@ use hyper::Method;
 use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use unisono_model::api::Page;
 use unisono_model::values::{PutResponse, ValueView, WaiterView};
 
 use super::agents::to_agents;
+use super::connections::to_connections;
 use super::{ValuesArgs, content, path};
 use crate::bench::load::Connection;
 use crate::bench::quantiles::{MICROSECOND, MILLISECOND, Quantiles};
 use crate::bench::target::{NAMESPACE, PATIENCE, Server, name};
-use crate::bench::waiting::until;
 use crate::failure::Failure;
 
 /// Writes that very many wait for.
 pub(super) const ROUNDS: u32 = 10;
-/// Connections that are opened at the same time.
-const OPENERS: u32 = 64;
 
 /// From when a write is sent until who waits has it.
 #[derive(Serialize)]
@@ -45,7 +42,7 @@ pub(super) struct Delivery {
 pub(super) async fn delivery(server: &Server, args: &ValuesArgs) -> Result<Delivery, Failure> {
     let (watch, put) = to_a_watch(server, args.deliveries).await?;
     let future = to_an_await(server, args.deliveries).await?;
-    let fan_out = to_all(server, args.waiters).await?;
+    let fan_out = to_connections(server, args.waiters).await?;
     let fan_out_agents = to_agents(server, args.waiters).await?;
     Ok(Delivery {
         waiters: args.waiters,
@@ -137,56 +134,4 @@ async fn await_waiter(looker: &mut Connection, key: &str) -> Result<(), Failure>
             return Ok(());
         }
     }
-}
-
-async fn to_all(server: &Server, waiters: u32) -> Result<Vec<Duration>, Failure> {
-    let mut connections = open_all(server, waiters).await?;
-    let mut writer = connection(server).await?;
-    let mut took = Vec::new();
-    for round in 0..ROUNDS {
-        let path = path(&format!("delivery/shared/{round}"));
-        let mut waiting = JoinSet::new();
-        for mut connection in connections.drain(..) {
-            let path = format!("{path}?waitMs={}", PATIENCE.as_millis());
-            waiting.spawn(async move {
-                let _: ValueView = connection.get(&path).await?;
-                Ok::<_, Failure>((Instant::now(), connection))
-            });
-        }
-        let all = f64::from(waiters);
-        until(&server.client, "unisono_values_awaiting", PATIENCE, |count| {
-            count >= all
-        })
-        .await?;
-        let begin = Instant::now();
-        put(&mut writer, &path, round).await?;
-        let mut last = begin;
-        while let Some(waited) = waiting.join_next().await {
-            let (at, connection) = waited.map_err(|_| ended())??;
-            last = last.max(at);
-            connections.push(connection);
-        }
-        took.push(last.duration_since(begin));
-    }
-    Ok(took)
-}
-
-async fn open_all(server: &Server, count: u32) -> Result<Vec<Connection>, Failure> {
-    let mut opening = JoinSet::new();
-    for opener in 0..OPENERS.min(count) {
-        let (url, namespace) = (server.url.clone(), name(NAMESPACE)?);
-        let share = (opener..count).step_by(OPENERS as usize).len();
-        opening.spawn(async move {
-            let mut connections = Vec::with_capacity(share);
-            for _ in 0..share {
-                connections.push(Connection::open(&url, &namespace).await?);
-            }
-            Ok::<_, Failure>(connections)
-        });
-    }
-    let mut connections = Vec::new();
-    while let Some(opened) = opening.join_next().await {
-        connections.extend(opened.map_err(|_| ended())??);
-    }
-    Ok(connections)
 }
