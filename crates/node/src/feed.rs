@@ -24,8 +24,8 @@ use unisono_model::values::{Base64, ChangeKind, JSON, OCTETS, ValueChange};
 
 /// Changes that may wait for a slow watcher; then its watch ends, and it watches again from the last one that it has seen.
 const MAX_BEHIND: usize = 4_096;
-/// Bytes of batches that are kept in memory.
-const KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of changes that are kept in memory.
+const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of batches that are read at once, without a thread of their own.
 const SMALL_BYTES: usize = 256 * 1024;
 /// Batches that are kept in memory.
@@ -150,10 +150,32 @@ impl Scope {
     }
 }
 
-/// Where a batch begins, and what it tells.
+/// What a batch tells.
 struct Kept {
     body: Bytes,
     told: Vec<Told>,
+}
+
+impl Kept {
+    /// A copy of what is told alone: the batch may hold much else, and its buffer has room to spare.
+    fn of(told: Vec<Told>, batch: &[u8]) -> Self {
+        let mut body = Vec::with_capacity(told.iter().map(|told| told.range.len()).sum());
+        let mut moved = Vec::with_capacity(told.len());
+        for Told { revision, range } in told {
+            let start = body.len();
+            body.extend_from_slice(&batch[range]);
+            let range = start..body.len();
+            moved.push(Told { revision, range });
+        }
+        Self {
+            body: body.into(),
+            told: moved,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.len() + self.told.len() * size_of::<Told>()
+    }
 }
 
 #[derive(Default)]
@@ -290,7 +312,7 @@ impl Feed {
         if self.watchers.load(Ordering::Relaxed) > 0 {
             tell(&mut inner, &told, body);
         }
-        inner.keep(told, body.clone());
+        inner.keep(Kept::of(told, body));
     }
 
     /// Watches values from the change after `after` on; from now on when that is left out.
@@ -398,12 +420,12 @@ fn tell(inner: &mut Inner, told: &[Told], body: &Bytes) {
 }
 
 impl Inner {
-    fn keep(&mut self, told: Vec<Told>, body: Bytes) {
-        self.bytes += body.len();
-        self.kept.push_back(Kept { body, told });
+    fn keep(&mut self, kept: Kept) {
+        self.bytes += kept.bytes();
+        self.kept.push_back(kept);
         while self.bytes > KEPT_BYTES || self.kept.len() > KEPT_BATCHES {
             let Some(oldest) = self.kept.pop_front() else { break };
-            self.bytes -= oldest.body.len();
+            self.bytes -= oldest.bytes();
             let last = oldest.told.last().map(|told| told.revision);
             self.floor = self.floor.max(last.unwrap_or_default());
         }

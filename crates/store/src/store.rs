@@ -16,7 +16,7 @@ pub(crate) const FORMAT: u32 = 2;
 
 const MIB: u64 = 1024 * 1024;
 /// What one keyspace gathers in memory before it writes a table.
-const MEMTABLE_BYTES: u64 = 16 * MIB;
+const MEMTABLE_BYTES: u64 = 8 * MIB;
 /// How much of the library's log may pile up; it is read again at a start after a crash.
 const LOG_BYTES: u64 = 128 * MIB;
 
@@ -29,7 +29,7 @@ pub(crate) const META_HISTORY: &str = "history";
 pub struct StoreOptions {
     /// The store's own directory; created when absent.
     pub dir: PathBuf,
-    /// Bytes of memory for blocks that were read; 64 MiB unless set.
+    /// Bytes of memory for blocks that were read; 32 MiB unless set.
     pub cache_bytes: u64,
 }
 
@@ -38,7 +38,7 @@ impl StoreOptions {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
-            cache_bytes: 64 * MIB,
+            cache_bytes: 32 * MIB,
         }
     }
 }

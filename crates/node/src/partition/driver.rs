@@ -26,7 +26,7 @@ use super::handle::Partition;
 use super::projector::{Projection, ProjectorHandle, StoreFailure};
 use super::recover::{self, Recovered};
 use super::release::Releaser;
-use super::writer::{Writer, WriterMessage, start_projector};
+use super::writer::{Desk, Writer, WriterMessage, start_projector};
 use crate::error::NodeError;
 use crate::feed::Told;
 use crate::hub::Hub;
@@ -62,8 +62,10 @@ const DRAIN: usize = 1_024;
 const FULL_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes that one command may add to a batch: together with a full one they are what the journal takes.
 const MAX_COMMAND_BYTES: usize = MAX_BATCH_BYTES - FULL_BATCH_BYTES - 64 * 1024;
-/// Entities written per round of a checkpoint, so that no round takes long.
-const ROWS_PER_ROUND: usize = 512;
+/// Entities written per round of a checkpoint, so that no round takes long; and for each event of the round so many, so that
+/// it ends however much is decided meanwhile.
+const ROWS_PER_ROUND: u64 = 512;
+const ROWS_PER_EVENT: u64 = 2;
 /// After this long with changes and no checkpoint, one is made, so that a restart is fast.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
 /// The longest sleep before a timer, so that none is late for longer when the system's clock is set forward, or the machine
@@ -120,8 +122,8 @@ pub(super) fn start(shared: Shared, journal: FileJournal) -> Result<Partition, N
         writer,
         writer_inbox,
     };
-    let (driver, writer) = Driver::recover(&parts, journal, inbox, waiting)?;
-    let writer = start_writer(&parts, writer)?;
+    let (mut driver, writer) = Driver::recover(&parts, journal, inbox, waiting)?;
+    let writer = driver.start_writer(&parts, writer)?;
     std::thread::Builder::new()
         .name("driver".to_owned())
         .spawn(move || {
@@ -152,16 +154,13 @@ pub(super) struct Parts {
     pub(super) writer_inbox: Receiver<WriterMessage>,
 }
 
-type WriterThread = JoinHandle<(FileJournal, Result<(), AppendError>)>;
+/// What the writer's thread gives back.
+type Written = (FileJournal, Result<(), AppendError>);
+type WriterThread = JoinHandle<Option<Written>>;
 
-fn start_writer(parts: &Parts, writer: Writer) -> Result<WriterThread, NodeError> {
-    let (runtime, inbox) = (Arc::clone(&parts.runtime), parts.writer_inbox.clone());
-    let thread = std::thread::Builder::new().name("writer".to_owned());
-    let run = move || {
-        let _notice = EndNotice(writer.driver.clone());
-        writer.run(&runtime, &inbox)
-    };
-    thread.spawn(run).map_err(NodeError::Thread)
+/// Waits until the writer has ended; nothing when it panicked.
+fn ended(writer: WriterThread) -> Option<Written> {
+    writer.join().ok().flatten()
 }
 
 pub(super) struct Driver {
@@ -171,6 +170,8 @@ pub(super) struct Driver {
     batch: Batch,
     pub(super) writer_busy: bool,
     writer_ended: bool,
+    /// Where this thread may append what is alone.
+    desk: Option<Desk>,
     /// Why the store cannot be written any more.
     failed: Option<StoreFailure>,
     nonces: Nonces,
@@ -248,6 +249,7 @@ impl Driver {
             releaser: parts.releaser.clone(),
             driver: parts.messages.clone(),
             checkpoint_from: None,
+            unsettled: None,
         };
         let mut driver = Self {
             batch: Batch::after(recovered.state.revision),
@@ -257,6 +259,7 @@ impl Driver {
             waiting,
             writer_busy: false,
             writer_ended: false,
+            desk: None,
             failed: None,
             nonces: Nonces {
                 keys: RandomState::new(),
@@ -274,6 +277,18 @@ impl Driver {
         driver.decide(Command::Agent(AgentCommand::NodeStarted), Responder::None);
         parts.shared.hub.outside.everywhere();
         (driver, writer)
+    }
+
+    fn start_writer(&mut self, parts: &Parts, writer: Writer) -> Result<WriterThread, NodeError> {
+        let (runtime, inbox) = (Arc::clone(&parts.runtime), parts.writer_inbox.clone());
+        let notice = EndNotice(writer.driver.clone());
+        let desk = self.desk.insert(Desk::new(writer)).clone();
+        let thread = std::thread::Builder::new().name("writer".to_owned());
+        let run = move || {
+            let _notice = notice;
+            desk.run(&runtime, &inbox)
+        };
+        thread.spawn(run).map_err(NodeError::Thread)
     }
 
     fn run(mut self, parts: &Parts, mut writer: WriterThread) -> Result<(), String> {
@@ -318,10 +333,10 @@ impl Driver {
             if self.stopping && self.batch.is_empty() && !self.writer_busy && self.checkpoint.under_way.is_none() {
                 let _ = parts.writer.send(WriterMessage::Stop);
                 tracing::info!(revision = %self.state.revision, hash = %self.state.hash(), "the state at the end");
-                return match writer.join() {
-                    Ok((_, Ok(()))) => Ok(()),
-                    Ok((_, Err(error))) => Err(format!("the journal failed while the server stopped: {error}")),
-                    Err(_) => Err("the writer panicked".to_owned()),
+                return match ended(writer) {
+                    Some((_, Ok(()))) => Ok(()),
+                    Some((_, Err(error))) => Err(format!("the journal failed while the server stopped: {error}")),
+                    None => Err("the writer panicked".to_owned()),
                 };
             }
             self.wait();
@@ -346,7 +361,7 @@ impl Driver {
         if store.is_some() {
             let _ = parts.writer.send(WriterMessage::Stop);
         }
-        let Ok((mut journal, result)) = writer.join() else {
+        let Some((mut journal, result)) = ended(writer) else {
             return Err("the writer panicked".to_owned());
         };
         // What the writer that has ended, and the store that has failed, still had to say is not about those that come.
@@ -405,7 +420,8 @@ impl Driver {
             }
         };
         let (mut rebuilt, writer) = Self::after(recovered, parts, journal, (self.inbox, self.waiting));
-        let writer = start_writer(parts, writer).map_err(|error| rebuild_failed("journal", &error))?;
+        let writer = rebuilt.start_writer(parts, writer);
+        let writer = writer.map_err(|error| rebuild_failed("journal", &error))?;
         rebuilt.backlog = self.backlog;
         rebuilt.space.granted();
         Ok((rebuilt, writer))
@@ -447,10 +463,11 @@ impl Driver {
         self.tick();
         self.advance();
         self.dispatch();
-        if self.batch.events.len() > before {
+        let decided = self.batch.events.len() - before;
+        if decided > 0 {
             self.metrics.decided(begin.elapsed());
         }
-        self.write_rows();
+        self.write_rows(ROWS_PER_ROUND.max(ROWS_PER_EVENT * decided));
         if !self.writer_busy {
             self.hand_over(parts);
         }
@@ -648,7 +665,22 @@ impl Driver {
             self.checkpoint.dirty_since.get_or_insert_with(Instant::now);
         }
         self.writer_busy = true;
-        let _ = parts.writer.send(WriterMessage::Batch(Box::new(batch)));
+        let left = match &self.desk {
+            Some(desk) if self.is_alone(&batch) => desk.append(&parts.runtime, Box::new(batch)),
+            _ => Some(WriterMessage::Batch(Box::new(batch))),
+        };
+        if let Some(left) = left {
+            let _ = parts.writer.send(left);
+        }
+    }
+
+    /// Whether a batch is all that there is to do, and passing it on keeps nobody waiting.
+    fn is_alone(&self, batch: &Batch) -> bool {
+        batch.releases.len() <= 1
+            && batch.rows.is_empty()
+            && self.inbox.is_empty()
+            && self.backlog.is_empty()
+            && !self.projector.is_far_behind()
     }
 
     fn checkpoint_is_due(&self, checkpoint_bytes: u64) -> bool {
@@ -665,11 +697,11 @@ impl Driver {
 
     /// Writes some rows of the checkpoint under way into the batch; they reach the store only after
     /// everything that they show is durable.
-    fn write_rows(&mut self) {
+    fn write_rows(&mut self, most: u64) {
         let Some((entities, revision)) = &mut self.checkpoint.under_way else {
             return;
         };
-        for _ in 0..ROWS_PER_ROUND {
+        for _ in 0..most {
             if self.batch.row_bytes >= FULL_BATCH_BYTES {
                 return;
             }
@@ -738,10 +770,10 @@ impl Driver {
 
 /// Why the writer ended before a partition that stops had everything durable.
 fn ended_early(writer: WriterThread) -> String {
-    let why = match writer.join() {
-        Ok((_, Err(error))) => chain(&error),
-        Ok((_, Ok(()))) => "it ended".to_owned(),
-        Err(_) => "it panicked".to_owned(),
+    let why = match ended(writer) {
+        Some((_, Err(error))) => chain(&error),
+        Some((_, Ok(()))) => "it ended".to_owned(),
+        None => "it panicked".to_owned(),
     };
     format!("the journal failed while the server stopped; nothing that was acknowledged is lost: {why}")
 }

@@ -3,12 +3,13 @@
 //! ```text
 //! handle ──commands, queries──► driver ──batches──► writer ──durable batches──► projector
 //!                               decide, evolve      append, then pass on        history, lists,
-//!                               (never waits)          │                        checkpoints
+//!                                                      │                        checkpoints
 //!                                                      └─► release: replies and effects
 //! ```
 //!
 //! The driver hands a batch over whenever the writer is idle, so a lone request never waits for
 //! company, and while one batch is being made durable the next one grows: group commit by itself.
+//! A batch that is all there is to do it appends itself.
 //! Replies, answers to queries and effects of a batch leave after it is durable and in order.
 
 mod batch;

@@ -30,7 +30,7 @@ use crate::space::Space;
 /// How long writes are collected.
 const COLLECT: Duration = Duration::from_millis(100);
 /// Bytes that are collected at most.
-const COLLECT_BYTES: usize = 8 * 1024 * 1024;
+const COLLECT_BYTES: usize = 4 * 1024 * 1024;
 /// Durable batches that may wait to be projected; then the writer waits, and with it new work.
 const MAX_BEHIND: usize = 256;
 
@@ -45,7 +45,7 @@ pub(crate) struct LogPiece {
 /// A durable batch as the projector needs it.
 pub(crate) struct Durable {
     pub(crate) revision: Revision,
-    /// The batch's bytes, from its first event on.
+    /// The batch's bytes, from its first event on, if runs have events in it.
     pub(crate) body: Bytes,
     pub(crate) run_events: Arc<[RunEvent]>,
     /// Open runs that lists show differently.
@@ -63,6 +63,21 @@ pub(crate) struct Durable {
 pub(super) fn deleted(effects: &[Effect]) -> Vec<(Name, RunKey)> {
     let runs = effects.iter().flat_map(Effect::deleted);
     runs.map(|(namespace, run)| (namespace.clone(), run)).collect()
+}
+
+impl Durable {
+    /// Whether the store keeps nothing of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.run_events.is_empty() && self.rows.is_empty() && self.deleted.is_empty() && self.checkpoint.is_none()
+    }
+}
+
+/// The bytes of a batch, if the projector needs them: they may wait there for a while.
+pub(super) fn needed(body: &Bytes, run_events: &[RunEvent]) -> Bytes {
+    match run_events {
+        [] => Bytes::new(),
+        _ => body.clone(),
+    }
 }
 
 /// What the projector is told.
@@ -117,6 +132,11 @@ impl ProjectorHandle {
     /// The store was found to show everything up to here.
     pub(crate) fn found(&self, revision: Revision) {
         self.projected.fetch_max(revision.0, Ordering::Release);
+    }
+
+    /// Whether whoever tells the projector may soon have to wait.
+    pub(crate) fn is_far_behind(&self) -> bool {
+        self.waiting() >= MAX_BEHIND / 2
     }
 
     /// Batches that wait to be projected.

@@ -14,7 +14,7 @@ use unisono_store::{EntityKind, Store};
 
 use super::Shared;
 use super::batch::RunEvent;
-use super::projector::{CHECKPOINT_FORMAT, Durable, Projection, ProjectorHandle, deleted};
+use super::projector::{CHECKPOINT_FORMAT, Durable, Projection, ProjectorHandle, deleted, needed};
 use crate::error::NodeError;
 use crate::feed::{Feed, Told};
 
@@ -194,8 +194,8 @@ pub(crate) fn follows(last: Revision, recorded: &[Recorded]) -> Result<(), NodeE
     }
 }
 
-/// Batches that are read before they are folded.
-const READ_AHEAD: usize = 64;
+/// Batches that are read before they are folded. They may be large.
+const READ_AHEAD: usize = 4;
 
 /// Folds the journal's tail, and says how many events it has, and whether runs were deleted. A thread of its own reads and decodes it.
 fn replay(state: &mut State, batches: FileBatches, to: (&ProjectorHandle, &Feed)) -> Result<(u64, bool), NodeError> {
@@ -251,7 +251,7 @@ fn fold(
     let any_deleted = !deleted.is_empty();
     projector.send(Projection::Durable(Box::new(Durable {
         revision: state.revision,
-        body: bytes,
+        body: needed(&bytes, &run_events),
         run_events: run_events.into(),
         listed: state.take_listed(),
         ended: effects.iter().filter_map(Effect::ended).cloned().collect(),

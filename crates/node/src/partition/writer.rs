@@ -1,6 +1,9 @@
 //! The thread that makes batches durable, and only then lets anything out.
+//!
+//! A batch of one answer, with nothing else to decide, is appended on the deciding thread instead: waking this one, and being
+//! woken by it, takes about as long as all that is done for such a request besides the sync.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,7 +15,7 @@ use unisono_journal::{AppendError, FileJournal, Journal, Position};
 
 use super::batch::{Batch, CheckpointMark, RunEvent};
 use super::driver::Message;
-use super::projector::{Durable, Projection, ProjectorHandle, deleted};
+use super::projector::{Durable, Projection, ProjectorHandle, deleted, needed};
 use super::release::{Released, Releaser};
 use super::{Shared, projector};
 
@@ -22,6 +25,12 @@ const HISTORY_BYTES: u64 = 32 * 1024 * 1024;
 /// What the writer is told.
 pub(super) enum WriterMessage {
     Batch(Box<Batch>),
+    /// Another thread has appended, after a while in which nothing was.
+    Appended,
+    /// Another thread has found no room for this batch.
+    Held(Box<Held>),
+    /// An append on another thread has failed.
+    Failed(AppendError),
     /// A checkpoint up to here is durable.
     Trim(Position),
     /// Look at the journal between two appends.
@@ -39,6 +48,73 @@ pub(super) struct Writer {
     pub(super) driver: Sender<Message>,
     /// The end of the batch with which the checkpoint under way began.
     pub(super) checkpoint_from: Option<Position>,
+    /// When something was appended that the journal has not made known for good yet.
+    pub(super) unsettled: Option<Instant>,
+}
+
+/// Where the writer is at work: on its own thread, or for one batch on the deciding one.
+#[derive(Clone)]
+pub(super) struct Desk(Arc<Mutex<Option<Writer>>>);
+
+impl Desk {
+    pub(super) fn new(writer: Writer) -> Self {
+        Self(Arc::new(Mutex::new(Some(writer))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on the writer's own thread until told to stop, or until an append fails. Gives the journal back either way.
+    pub(super) fn run(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        messages: &Receiver<WriterMessage>,
+    ) -> Option<(FileJournal, Result<(), AppendError>)> {
+        let result = self.serve(runtime, messages);
+        let writer = self.lock().take()?;
+        Some((writer.journal, result))
+    }
+
+    fn serve(&self, runtime: &tokio::runtime::Runtime, messages: &Receiver<WriterMessage>) -> Result<(), AppendError> {
+        let mut held: Option<Held> = None;
+        loop {
+            let is_settled = self.lock().as_ref().is_none_or(|writer| writer.unsettled.is_none());
+            let next = match (&held, is_settled) {
+                (Some(_), _) => messages.recv_timeout(TRY_AGAIN),
+                (None, false) => messages.recv_timeout(SETTLE_AFTER),
+                (None, true) => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let mut desk = self.lock();
+            let Some(writer) = desk.as_mut() else {
+                return Ok(());
+            };
+            match next {
+                Ok(WriterMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(message) => held = writer.take(runtime, message)?.or(held),
+                Err(RecvTimeoutError::Timeout) => writer.settle(),
+            }
+            if let Some(waiting) = held.take() {
+                held = runtime.block_on(writer.try_again(waiting))?;
+            }
+        }
+    }
+
+    /// Appends a batch on this thread, unless the writer does something else. What is returned is for the writer's thread.
+    pub(super) fn append(&self, runtime: &tokio::runtime::Runtime, batch: Box<Batch>) -> Option<WriterMessage> {
+        let Ok(mut desk) = self.0.try_lock() else {
+            return Some(WriterMessage::Batch(batch));
+        };
+        let Some(writer) = desk.as_mut() else {
+            return Some(WriterMessage::Batch(batch));
+        };
+        let was_settled = writer.unsettled.is_none();
+        match runtime.block_on(writer.append(*batch)) {
+            Ok(None) => was_settled.then_some(WriterMessage::Appended),
+            Ok(Some(held)) => Some(WriterMessage::Held(Box::new(held))),
+            Err(error) => Some(WriterMessage::Failed(error)),
+        }
+    }
 }
 
 /// How long nothing is appended before the journal makes known for good how far it has reached.
@@ -58,43 +134,12 @@ pub(super) struct Held {
 }
 
 impl Writer {
-    /// Runs until told to stop, or until an append fails. Gives the journal back either way.
-    pub(super) fn run(
-        mut self,
-        runtime: &tokio::runtime::Runtime,
-        messages: &Receiver<WriterMessage>,
-    ) -> (FileJournal, Result<(), AppendError>) {
-        let mut settled = true;
-        let mut held: Option<Held> = None;
-        loop {
-            let next = match (&held, settled) {
-                (Some(_), _) => messages.recv_timeout(TRY_AGAIN),
-                (None, false) => messages.recv_timeout(SETTLE_AFTER),
-                (None, true) => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match next {
-                Ok(WriterMessage::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(message) => {
-                    settled &= !matches!(message, WriterMessage::Batch(_));
-                    match self.take(runtime, message) {
-                        Ok(without_room) => held = without_room.or(held),
-                        Err(error) => return (self.journal, Err(error)),
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) if held.is_none() => {
-                    self.journal.settle();
-                    settled = true;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if let Some(waiting) = held.take() {
-                match runtime.block_on(self.try_again(waiting)) {
-                    Ok(without_room) => held = without_room,
-                    Err(error) => return (self.journal, Err(error)),
-                }
-            }
+    /// Makes known for good how far the journal has reached, if nothing was appended for a while.
+    fn settle(&mut self) {
+        if self.unsettled.is_some_and(|since| since.elapsed() >= SETTLE_AFTER) {
+            self.journal.settle();
+            self.unsettled = None;
         }
-        (self.journal, Ok(()))
     }
 
     /// Does what it is told. A batch that the disk has no room for comes back.
@@ -105,6 +150,8 @@ impl Writer {
     ) -> Result<Option<Held>, AppendError> {
         match message {
             WriterMessage::Batch(batch) => return runtime.block_on(self.append(*batch)),
+            WriterMessage::Held(held) => return Ok(Some(*held)),
+            WriterMessage::Failed(error) => return Err(error),
             WriterMessage::Trim(position) => {
                 let trim = || runtime.block_on(self.journal.trim(position));
                 match self.shared.holds.journal.remove(trim) {
@@ -118,7 +165,7 @@ impl Writer {
                 self.measure();
             }
             WriterMessage::Look(look) => look(&self.journal),
-            WriterMessage::Stop => {}
+            WriterMessage::Appended | WriterMessage::Stop => {}
         }
         Ok(None)
     }
@@ -153,6 +200,7 @@ impl Writer {
                 }
                 appended => appended?,
             };
+            self.unsettled = Some(Instant::now());
             self.shared.space.granted();
             // Results of agents take room as well, and come without a request.
             self.shared.space.room();
@@ -188,19 +236,24 @@ impl Writer {
             CheckpointMark::None => None,
         };
         let run_events: Arc<[RunEvent]> = batch.run_events.into();
-        if !body.is_empty() || !batch.rows.is_empty() || checkpoint.is_some() {
-            // Before the replies: what a reply makes someone look for is on its way to the store.
-            self.projector.send(Projection::Durable(Box::new(Durable {
+        let durable = (!body.is_empty() || !batch.rows.is_empty() || checkpoint.is_some()).then(|| {
+            Box::new(Durable {
                 revision: batch.revision,
-                body: body.clone(),
+                body: needed(&body, &run_events),
                 run_events: Arc::clone(&run_events),
                 listed: batch.listed,
                 ended,
                 deleted: deleted(&batch.effects),
                 rows: batch.rows,
                 checkpoint,
-            })));
-        }
+            })
+        });
+        let (nothing, something) = match durable {
+            Some(durable) if durable.is_empty() => (Some(durable), None),
+            durable => (None, durable),
+        };
+        // Before the replies: what a reply makes someone look for is on its way to the store.
+        self.project(something);
         self.releaser.release(Released {
             releases: batch.releases,
             effects: batch.effects,
@@ -209,6 +262,14 @@ impl Writer {
             touches: batch.touches,
             body,
         });
+        // After them: only that the store lacks nothing of it, which nobody waits for.
+        self.project(nothing);
+    }
+
+    fn project(&self, durable: Option<Box<Durable>>) {
+        if let Some(durable) = durable {
+            self.projector.send(Projection::Durable(durable));
+        }
     }
 }
 
