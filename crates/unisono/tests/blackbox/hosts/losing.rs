@@ -90,7 +90,8 @@ async fn also_when_host_keeper_and_command_are_stopped_together() {
     running(&client, &second).await;
     assert!(lives(command), "nobody is there to kill it");
     let woken = Instant::now();
-    for pid in all {
+    // The command first: who wakes before it kills it.
+    for pid in all.into_iter().rev() {
         signal(pid, Signal::CONT);
     }
     gone(command).await;
