@@ -15,8 +15,11 @@ use crate::{Batch, StoreError, key};
 pub(crate) const FORMAT: u32 = 2;
 
 const MIB: u64 = 1024 * 1024;
-/// What one keyspace gathers in memory before it writes a table.
-const MEMTABLE_BYTES: u64 = 8 * MIB;
+/// What a keyspace gathers in memory before it writes a table: those that every run writes gather more, so that they are
+/// merged less often.
+const MEMTABLE_BYTES: u64 = 16 * MIB;
+/// The same of rows of checkpoints, which come in bursts.
+const ENTITIES_MEMTABLE_BYTES: u64 = 8 * MIB;
 /// How much of the library's log may pile up; it is read again at a start after a crash.
 const LOG_BYTES: u64 = 128 * MIB;
 
@@ -264,11 +267,8 @@ fn open_inner(options: &StoreOptions) -> Result<Inner, StoreError> {
             },
             other => other.into(),
         })?;
-    let keyspace = |name| {
-        database.keyspace(name, || {
-            KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
-        })
-    };
+    let sized = |name, bytes| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(bytes));
+    let keyspace = |name| sized(name, MEMTABLE_BYTES);
     let meta = keyspace("meta")?;
     let highest_history = match meta.get(META_HISTORY)? {
         Some(bytes) => key::number(&bytes, "the highest history revision")?,
@@ -276,7 +276,7 @@ fn open_inner(options: &StoreOptions) -> Result<Inner, StoreError> {
     };
     Ok(Inner {
         meta,
-        entities: keyspace("entities")?,
+        entities: sized("entities", ENTITIES_MEMTABLE_BYTES)?,
         runs: keyspace("runs")?,
         ids: keyspace("ids")?,
         postings: keyspace("postings")?,
