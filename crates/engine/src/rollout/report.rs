@@ -95,6 +95,8 @@ struct Lead<'a> {
 struct Away {
     all: i64,
     domains: FxHashMap<u32, i64>,
+    /// Of those that joined, whose domains are known only afterwards: they may be of any.
+    joined: i64,
 }
 
 impl Away {
@@ -340,7 +342,9 @@ impl<'a> Reporting<'a> {
             due: None,
         };
         let told = expected.is_some_and(|expected| report.version != Some(expected));
-        self.away.all += i64::from(told || is_unwell(health));
+        let away = i64::from(told || is_unwell(health));
+        self.away.all += away;
+        self.away.joined += away;
         self.joined.push(joined);
     }
 
@@ -520,7 +524,7 @@ impl<'a> Reporting<'a> {
                 let domain = &tally.domains[*id as usize];
                 let budget = &policy.budgets[usize::from(domain.budget)];
                 let more = self.away.domains.get(id).copied().unwrap_or(0);
-                fits(budget.max_unavailable, &domain.group, more)
+                fits(budget.max_unavailable, &domain.group, more + self.away.joined)
             })
     }
 }
